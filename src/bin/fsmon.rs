@@ -1,0 +1,2 @@
+//! The fsmon command.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Trimming a log by age or size.
+#![forbid(unsafe_code)]

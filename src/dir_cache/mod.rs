@@ -1,0 +1,2 @@
+//! Which directory is where: handle -> (parent, name).
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Kernel bytes to values, no I/O.
+#![forbid(unsafe_code)]

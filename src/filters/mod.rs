@@ -1,0 +1,2 @@
+//! Time, size and path filters.
+#![forbid(unsafe_code)]

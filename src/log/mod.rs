@@ -1,0 +1,2 @@
+//! Log lines and the files they stand in.
+#![forbid(unsafe_code)]

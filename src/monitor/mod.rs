@@ -1,0 +1,2 @@
+//! The machinery around the pipeline: feed, engine, marks, daemon.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! One event through its stages, pure.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Asking a log.
+#![forbid(unsafe_code)]

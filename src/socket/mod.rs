@@ -1,0 +1,2 @@
+//! The request protocol and its client.
+#![forbid(unsafe_code)]

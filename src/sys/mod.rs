@@ -1,0 +1,12 @@
+//! One file per kernel facility; the only unsafe code of the program.
+//!
+//! Nothing here knows what fsmon is. Each wrapper owns its descriptors, turns
+//! -1 into `io::Error` in one place ([`cvt`]) and hands out std types.
+#![expect(unsafe_code, reason = "system calls that std does not wrap live here and nowhere else")]
+
+use std::io;
+
+/// Turns the C convention "-1 and errno" into a `Result`.
+pub(crate) fn cvt(ret: libc::c_long) -> io::Result<libc::c_long> {
+    if ret == -1 { Err(io::Error::last_os_error()) } else { Ok(ret) }
+}
