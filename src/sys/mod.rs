@@ -7,6 +7,9 @@
     reason = "system calls that std does not wrap live here and nowhere else"
 )]
 
+pub mod account;
+pub mod files;
+
 use std::io;
 
 pub mod epoll;
