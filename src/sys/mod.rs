@@ -8,6 +8,7 @@
 )]
 
 pub mod account;
+pub mod clock;
 pub mod files;
 
 use std::io;
@@ -16,6 +17,8 @@ pub mod epoll;
 pub mod fanotify;
 pub mod handle;
 pub mod mount;
+pub mod netlink;
+pub mod perf;
 pub mod statfs;
 
 /// Turns the C convention "-1 and errno" into a `Result`.
