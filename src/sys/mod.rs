@@ -4,6 +4,8 @@
 //! -1 into `io::Error` in one place ([`cvt`]) and hands out std types.
 #![expect(unsafe_code, reason = "system calls that std does not wrap live here and nowhere else")]
 
+pub mod dirfd;
+
 use std::io;
 
 /// Turns the C convention "-1 and errno" into a `Result`.
