@@ -3,15 +3,14 @@
 //! The lock is a file of its own (`.lock`, mode 0600). The logs themselves are never locked:
 //! anybody who may read one could then hold up the recorder.
 
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, fchown};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::sys::dirfd::{Access, Dir, Status};
-
-/// User and group that files are handed to.
-pub type Owner = (u32, u32);
+use crate::sys::files;
+pub use crate::sys::files::Owner;
 
 /// An open log directory.
 #[derive(Debug)]
@@ -47,7 +46,7 @@ impl LogDir {
     /// Opens the directory at `path`; what is missing of it is made and handed to `owner`.
     pub fn open_or_make(path: &Path, owner: Option<Owner>) -> io::Result<Self> {
         match Self::open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => make_dirs(path, owner)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => files::create_dirs(path, owner)?,
             other => return other,
         }
         Self::open(path)
@@ -193,29 +192,12 @@ impl Drop for Held<'_> {
 }
 
 /// Gives an open file to `owner`, unless it has it already.
-pub fn hand_over(file: &File, (uid, gid): Owner) -> io::Result<()> {
+pub fn hand_over(file: &File, owner: Owner) -> io::Result<()> {
     let meta = file.metadata()?;
-    if (meta.uid(), meta.gid()) == (uid, gid) {
+    if (meta.uid(), meta.gid()) == (owner.uid, owner.gid) {
         return Ok(());
     }
-    fchown(file, Some(uid), Some(gid))
-}
-
-fn make_dirs(path: &Path, owner: Option<Owner>) -> io::Result<()> {
-    if let Some(parent) = path.parent()
-        && fs::symlink_metadata(parent).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-    {
-        make_dirs(parent, owner)?;
-    }
-    match DirBuilder::new().mode(0o755).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        other => other?,
-    }
-    if let Some(owner) = owner {
-        // As with the lock file: where owners cannot be kept, nothing depends on them.
-        hand_over(Dir::open(path)?.as_file(), owner).ok();
-    }
-    Ok(())
+    owner.take(file)
 }
 
 fn not_regular() -> io::Error {

@@ -4,7 +4,9 @@
 //! -1 into `io::Error` in one place ([`cvt`]) and hands out std types.
 #![expect(unsafe_code, reason = "system calls that std does not wrap live here and nowhere else")]
 
+pub mod account;
 pub mod dirfd;
+pub mod files;
 
 use std::io;
 

@@ -1,2 +1,0 @@
-//! What is watched: watches as values, and the store that keeps them.
-#![forbid(unsafe_code)]

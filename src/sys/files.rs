@@ -1,0 +1,98 @@
+//! Files that root makes for somebody else: <https://man7.org/linux/man-pages/man2/open.2.html>
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{
+    DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, fchown,
+};
+use std::path::Path;
+
+/// The user that files are handed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+impl Owner {
+    /// Hands over an open file.
+    pub fn take(self, file: &File) -> io::Result<()> {
+        fchown(file, Some(self.uid), Some(self.gid))
+    }
+}
+
+/// Opens a file as `options` say, never through a symbolic link in the last component.
+pub fn open_nofollow(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    options.custom_flags(libc::O_NOFOLLOW).open(path)
+}
+
+/// Makes a directory and those above it, and hands what it made to `owner`.
+pub fn create_dirs(path: &Path, owner: Option<Owner>) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        create_dirs(parent, owner)?;
+    }
+    match DirBuilder::new().mode(0o755).create(path) {
+        // Somebody was faster: what they made is theirs.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {
+            return Ok(());
+        }
+        made => made?,
+    }
+    let Some(owner) = owner else { return Ok(()) };
+    let made = File::open(path)?;
+    owner.take(&made)
+}
+
+/// Gives a socket's name in the file system to `owner`, unless the name is no longer a socket of ours.
+///
+/// fchown on the socket itself changes an inode that nobody sees. An O_PATH descriptor holds the name's
+/// own inode, and chown through /proc/self/fd reaches exactly that one.
+pub fn give_socket(path: &Path, ours: u32, owner: Owner) -> io::Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+
+    let name = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_NOFOLLOW)
+        .open(path)?;
+    let found = name.metadata()?;
+    if !found.file_type().is_socket() || found.uid() != ours || found.nlink() != 1 {
+        return Err(io::Error::other("somebody replaced the socket"));
+    }
+    chown(
+        format!("/proc/self/fd/{}", name.as_raw_fd()),
+        Some(owner.uid),
+        Some(owner.gid),
+    )
+}
+
+/// Sets the permission bits of an open file.
+pub fn set_mode(file: &File, mode: u32) -> io::Result<()> {
+    file.set_permissions(Permissions::from_mode(mode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_are_made_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("a/b/c");
+        create_dirs(&deep, None).unwrap();
+        create_dirs(&deep, None).unwrap();
+        assert!(deep.is_dir());
+    }
+
+    #[test]
+    fn links_are_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("link")).unwrap();
+        assert!(open_nofollow(OpenOptions::new().read(true), &dir.path().join("link")).is_err());
+    }
+}
