@@ -46,7 +46,9 @@ impl LogDir {
     /// Opens the directory at `path`; what is missing of it is made and handed to `owner`.
     pub fn open_or_make(path: &Path, owner: Option<Owner>) -> io::Result<Self> {
         match Self::open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => files::create_dirs(path, owner)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                files::create_dirs(path, owner)?
+            }
             other => return other,
         }
         Self::open(path)

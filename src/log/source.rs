@@ -1,13 +1,15 @@
 //! Lines at offsets of a file that may grow, shrink or be replaced while it is read.
 
+use std::borrow::Borrow;
 use std::fs::File;
 use std::io::{self, BufRead};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 /// Reads the whole lines of a part of a file, in constant memory.
 #[derive(Debug)]
-pub struct Lines<'f> {
-    file: &'f File,
+pub struct Lines<F> {
+    file: F,
     /// Where reading stops; what begins before and ends after is not whole.
     end: u64,
     /// Offset in the file of `buffer[0]`.
@@ -17,7 +19,10 @@ pub struct Lines<'f> {
     filled: usize,
     /// Where the next line begins in the buffer.
     next: usize,
+    /// Where the line that was handed out last stands in the buffer.
+    current: Range<usize>,
     block: usize,
+    reads: u64,
 }
 
 /// A whole line and where it stands.
@@ -33,9 +38,9 @@ pub struct Line<'b> {
     pub overlong: bool,
 }
 
-impl<'f> Lines<'f> {
+impl<F: Borrow<File>> Lines<F> {
     /// The lines from `start`, where one begins, up to `end`, read `block` bytes at a time.
-    pub fn new(file: &'f File, start: u64, end: u64, block: usize) -> Self {
+    pub fn new(file: F, start: u64, end: u64, block: usize) -> Self {
         Self {
             file,
             end,
@@ -43,6 +48,8 @@ impl<'f> Lines<'f> {
             buffer: Vec::new(),
             filled: 0,
             next: 0,
+            current: 0..0,
+            reads: 0,
             block: block.max(1),
         }
     }
@@ -68,9 +75,19 @@ impl<'f> Lines<'f> {
         self.end = self.end.max(end);
     }
 
-    /// Whether the next line can be had without asking the file.
-    pub fn is_buffered(&self) -> bool {
-        newline_in(&self.buffer[self.next..self.filled]).is_some()
+    /// How often the file was read so far.
+    pub fn reads(&self) -> u64 {
+        self.reads
+    }
+
+    /// The bytes of the line that was handed out last.
+    pub fn current(&self) -> &[u8] {
+        &self.buffer[self.current.clone()]
+    }
+
+    /// The file that is read.
+    pub fn file(&self) -> &File {
+        self.file.borrow()
     }
 
     /// The next whole line; `None` at the end, also when the file has become shorter.
@@ -90,12 +107,12 @@ impl<'f> Lines<'f> {
             }
         };
         let start = self.offset();
-        let bytes = self.next..self.next + length;
+        self.current = self.next..self.next + length;
         self.next += length;
         Ok(Some(Line {
             start,
             end: start + length as u64,
-            bytes: &self.buffer[bytes],
+            bytes: self.current(),
             overlong: false,
         }))
     }
@@ -111,7 +128,8 @@ impl<'f> Lines<'f> {
         // The buffer now holds what follows; the kept beginning goes where nothing is unread.
         let at = self.buffer.len();
         self.buffer.extend_from_slice(&head);
-        let bytes = &self.buffer[at..];
+        self.current = at..self.buffer.len();
+        let bytes = self.current();
         Ok(Some(Line {
             start,
             end,
@@ -158,11 +176,16 @@ impl<'f> Lines<'f> {
         }
         self.buffer.resize(self.filled + want, 0);
         let got = loop {
-            match self.file.read_at(&mut self.buffer[self.filled..], from) {
+            match self
+                .file
+                .borrow()
+                .read_at(&mut self.buffer[self.filled..], from)
+            {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => break other?,
             }
         };
+        self.reads += 1;
         self.filled += got;
         Ok(got > 0)
     }
@@ -240,7 +263,7 @@ mod tests {
         file
     }
 
-    fn all(lines: &mut Lines<'_>) -> Vec<(u64, Vec<u8>)> {
+    fn all<F: Borrow<File>>(lines: &mut Lines<F>) -> Vec<(u64, Vec<u8>)> {
         let mut seen = Vec::new();
         while let Some(line) = lines.next_line().unwrap() {
             seen.push((line.start, line.bytes.to_vec()));
