@@ -5,6 +5,7 @@
 #![expect(unsafe_code, reason = "system calls that std does not wrap live here and nowhere else")]
 
 pub mod account;
+pub mod dirfd;
 pub mod files;
 
 use std::io;
