@@ -8,6 +8,7 @@
 )]
 
 pub mod account;
+pub mod dirfd;
 pub mod files;
 
 use std::io;
