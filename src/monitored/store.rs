@@ -148,7 +148,7 @@ impl Store {
     }
 
     fn dir(&self) -> &Path {
-        self.path.parent().unwrap_or(Path::new("/"))
+        self.path.parent().unwrap_or_else(|| Path::new("/"))
     }
 
     fn beside(&self, suffix: &str) -> PathBuf {
