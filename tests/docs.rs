@@ -1,7 +1,7 @@
 //! Keeps the docs true: their examples parse, their commands exist, their help texts are what the program prints.
 //!
-//! `FSMON_TEST=update-docs cargo test --test docs` writes the help texts anew
-//! instead of comparing them.
+//! `FSMON_UPDATE_DOCS=1 cargo test --test docs` writes the help texts anew instead
+//! of comparing them.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot read the docs has nothing better to do than stop"
@@ -10,6 +10,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use fsmon::socket::proto::{Reply, Request};
 
 const COMMANDS: [&str; 8] = [
     "daemon",
@@ -23,16 +25,50 @@ const COMMANDS: [&str; 8] = [
 ];
 
 #[test]
-fn every_toml_block_is_toml() {
-    for block in blocks_of("toml") {
-        let parsed = block.text.parse::<toml::Table>();
-        assert!(
-            parsed.is_ok(),
-            "{}: {}\n{}",
-            block.place,
-            parsed.unwrap_err(),
-            block.text
-        );
+fn every_request_and_reply_is_one() {
+    for block in blocks_of("toml").into_iter().filter(|block| block.place.starts_with("docs/protocol.md")) {
+        if block.text.starts_with("ok =") {
+            let parsed = Reply::parse(&block.text);
+            assert!(parsed.is_ok(), "{}: {}", block.place, parsed.unwrap_err());
+        } else {
+            let parsed = Request::parse(&block.text);
+            assert!(parsed.is_ok(), "{}: {}", block.place, parsed.unwrap_err());
+        }
+    }
+}
+
+#[test]
+fn every_configuration_is_accepted_and_every_wrong_one_refused() {
+    let sections = ["[monitored]", "[logging]", "[socket]", "[cache]", "[capture]"];
+    let configs = blocks_of("toml").into_iter().chain(blocks_of("toml must-fail"));
+    for block in configs.filter(|block| sections.iter().any(|section| block.text.contains(section))) {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir_all(home.path().join(".config/fsmon")).unwrap();
+        fs::write(home.path().join(".config/fsmon/fsmon.toml"), &block.text).unwrap();
+        let output = program(home.path()).arg("monitored").output().unwrap();
+        let wanted = if block.must_fail { Some(2) } else { Some(0) };
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), wanted, "{}: {said}", block.place);
+    }
+}
+
+#[test]
+fn the_defaults_in_the_help_are_those_in_the_configuration_page() {
+    let help = help_of(&["daemon"]);
+    let sample = blocks_of("toml").into_iter().find(|block| block.place.starts_with("docs/config.md"));
+    let sample: toml::Table = sample.expect("config.md begins with the defaults").text.parse().unwrap();
+    for (flag, key) in [
+        ("--cache-dir-cap", "dir_capacity"),
+        ("--cache-dir-ttl", "dir_ttl_secs"),
+        ("--cache-file-size", "file_size_capacity"),
+        ("--cache-proc-ttl", "proc_ttl_secs"),
+        ("--cache-stats-interval", "stats_interval_secs"),
+        ("--buffer-size", "buffer_size"),
+    ] {
+        let about = help.split_once(&format!("{flag} <")).expect(flag).1;
+        let shown = about.split_once("[default: ").expect(flag).1;
+        let shown = shown.split_once(']').expect(flag).0;
+        assert_eq!(shown, sample["cache"][key].to_string(), "{flag} and [cache] {key}");
     }
 }
 
@@ -182,6 +218,7 @@ fn every_flag_in_an_example_exists() {
 struct Block {
     place: String,
     text: String,
+    must_fail: bool,
 }
 
 /// Every block whose fence names `language`.
@@ -238,8 +275,7 @@ fn help_of(words: &[&str]) -> String {
 }
 
 fn updating() -> bool {
-    std::env::var("FSMON_TEST")
-        .is_ok_and(|switches| switches.split(',').any(|switch| switch == "update-docs"))
+    std::env::var_os("FSMON_UPDATE_DOCS").is_some()
 }
 
 fn pages() -> Vec<PathBuf> {
