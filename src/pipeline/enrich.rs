@@ -62,7 +62,12 @@ impl Pipeline {
 
     /// Fills in the fields about the process.
     pub(super) fn name_process(&mut self, event: &mut FileEvent, pid: u32, when: u64, group: u16) {
-        let chained = self.settings.chain_always || !self.rules.groups.get(usize::from(group)).is_some_and(GroupName::is_global);
+        let chained = self.settings.chain_always
+            || !self
+                .rules
+                .groups
+                .get(usize::from(group))
+                .is_some_and(GroupName::is_global);
         let person = self.people.person(&mut self.procs, pid, when);
         event.pid = pid;
         event.cmd = person.who.comm.clone();
@@ -73,7 +78,10 @@ impl Pipeline {
         event.attribution = person.who.attribution;
         event.chain = if chained {
             let procs = &self.procs;
-            person.chain.get_or_insert_with(|| procs.chain(pid, when).into()).clone()
+            person
+                .chain
+                .get_or_insert_with(|| procs.chain(pid, when).into())
+                .clone()
         } else {
             Arc::default()
         };
@@ -85,15 +93,32 @@ impl Pipeline {
     }
 
     /// The size to be logged: what it is now for what made or changed the object, else the last one known.
-    pub(super) fn size(&mut self, kind: EventType, rec: &Rec, at: Option<At>, path: &[u8], probe: &mut dyn Probe) -> u64 {
+    pub(super) fn size(
+        &mut self,
+        kind: EventType,
+        rec: &Rec,
+        at: Option<At>,
+        path: &[u8],
+        probe: &mut dyn Probe,
+    ) -> u64 {
         let is_now = matches!(
             kind,
-            EventType::Create | EventType::Modify | EventType::CloseWrite | EventType::Attrib | EventType::MovedTo
+            EventType::Create
+                | EventType::Modify
+                | EventType::CloseWrite
+                | EventType::Attrib
+                | EventType::MovedTo
         );
         match rec.object {
             Object::File(number) => {
                 let key = self.window.files[number as usize].key;
-                let Self { files, tree, window, stamp, .. } = self;
+                let Self {
+                    files,
+                    tree,
+                    window,
+                    stamp,
+                    ..
+                } = self;
                 let known = match at {
                     Some(at) => Some(files.see(tree, &key, at.dir, window.name(at.name))),
                     None => files.find_mut(&key),
@@ -112,7 +137,9 @@ impl Pipeline {
                 }
                 known.size.unwrap_or(0)
             }
-            Object::Dir(dir) if is_now => probe.size_of(Some(&self.tree.key(dir)), path).unwrap_or(0),
+            Object::Dir(dir) if is_now => {
+                probe.size_of(Some(&self.tree.key(dir)), path).unwrap_or(0)
+            }
             Object::None if is_now => probe.size_of(None, path).unwrap_or(0),
             Object::Dir(_) | Object::None => 0,
         }

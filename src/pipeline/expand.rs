@@ -47,10 +47,20 @@ pub(super) fn order(window: &Window, end: usize) -> Vec<Step> {
     let mut steps = Vec::with_capacity(end - window.next + 2 * moved.len());
     let mut moved = moved.into_iter().peekable();
     for index in window.next as u32..end as u32 {
-        let taken = if taken.is_empty() { 0 } else { taken.get(&index).copied().unwrap_or(0) };
+        let taken = if taken.is_empty() {
+            0
+        } else {
+            taken.get(&index).copied().unwrap_or(0)
+        };
         let own = window.recs[index as usize].mask & !taken;
         let mut told = 0;
-        while let Some(part) = moved.next_if(|part| part.spot <= Spot { rec: index, behind: false }) {
+        while let Some(part) = moved.next_if(|part| {
+            part.spot
+                <= Spot {
+                    rec: index,
+                    behind: false,
+                }
+        }) {
             if told == 0 {
                 told = own & !bits::DELETE;
                 push(&mut steps, index, told);
@@ -72,7 +82,11 @@ fn push(steps: &mut Vec<Step>, rec: u32, bits: u64) {
 }
 
 fn all_moved(window: &Window, end: usize) -> Vec<Moved> {
-    let view = View { window, end: end as u32, last_inside: last_use_of_removed(window, end) };
+    let view = View {
+        window,
+        end: end as u32,
+        last_inside: last_use_of_removed(window, end),
+    };
     let mut moved = Vec::new();
     for index in window.next as u32..view.end {
         let rec = &window.recs[index as usize];
@@ -82,16 +96,31 @@ fn all_moved(window: &Window, end: usize) -> Vec<Moved> {
         }
         if rec.at.is_none() && rec.mask & bits::DELETE_SELF != 0 {
             let bits = rec.mask & (bits::DELETE_SELF | bits::ATTRIB);
-            moved.extend(view.end_of_object(index, rec).map(|spot| Moved { spot, rank: 0, rec: index, bits }));
+            moved.extend(view.end_of_object(index, rec).map(|spot| Moved {
+                spot,
+                rank: 0,
+                rec: index,
+                bits,
+            }));
         }
         if rec.at.is_some() && is_merged(rec) {
             if late & bits::CLOSE_WRITE != 0 {
                 let spot = view.last_use(index, rec);
-                moved.extend(spot.map(|spot| Moved { spot, rank: 1, rec: index, bits: bits::CLOSE_WRITE }));
+                moved.extend(spot.map(|spot| Moved {
+                    spot,
+                    rank: 1,
+                    rec: index,
+                    bits: bits::CLOSE_WRITE,
+                }));
             }
             if late & bits::DELETE != 0 {
                 let spot = Some(view.spot_of_delete(index)).filter(|spot| spot.rec > index);
-                moved.extend(spot.map(|spot| Moved { spot, rank: 2, rec: index, bits: bits::DELETE }));
+                moved.extend(spot.map(|spot| Moved {
+                    spot,
+                    rank: 2,
+                    rec: index,
+                    bits: bits::DELETE,
+                }));
             }
         }
     }
@@ -108,7 +137,9 @@ fn last_use_of_removed(window: &Window, end: usize) -> HashMap<NodeId, u32> {
     let mut last = HashMap::new();
     let range = window.next..end;
     for rec in &window.recs[range.clone()] {
-        if let (Object::Dir(dir), true) = (rec.object, rec.mask & bits::DELETE != 0 && is_merged(rec)) {
+        if let (Object::Dir(dir), true) =
+            (rec.object, rec.mask & bits::DELETE != 0 && is_merged(rec))
+        {
             last.insert(dir, 0);
         }
     }
@@ -116,7 +147,11 @@ fn last_use_of_removed(window: &Window, end: usize) -> HashMap<NodeId, u32> {
         return last;
     }
     for (index, rec) in window.recs[range.clone()].iter().enumerate() {
-        let itself = if let Object::Dir(dir) = rec.object { Some(dir) } else { None };
+        let itself = if let Object::Dir(dir) = rec.object {
+            Some(dir)
+        } else {
+            None
+        };
         for dir in rec.at.iter().chain(&rec.to).map(|at| at.dir).chain(itself) {
             if let Some(last) = last.get_mut(&dir) {
                 *last = (range.start + index) as u32;
@@ -149,7 +184,9 @@ impl View<'_> {
     }
 
     fn is_at(&self, at: Option<At>, place: At) -> bool {
-        at.is_some_and(|at| at.dir == place.dir && self.window.name(at.name) == self.window.name(place.name))
+        at.is_some_and(|at| {
+            at.dir == place.dir && self.window.name(at.name) == self.window.name(place.name)
+        })
     }
 
     /// Where the CLOSE_WRITE of a merged record belongs: behind the last use under the same name.
@@ -161,7 +198,10 @@ impl View<'_> {
                 break;
             }
             if self.is_at(later.at, place) {
-                spot = Some(Spot { rec: index, behind: later.mask & bits::DELETE == 0 });
+                spot = Some(Spot {
+                    rec: index,
+                    behind: later.mask & bits::DELETE == 0,
+                });
             }
         }
         spot
@@ -170,14 +210,24 @@ impl View<'_> {
     /// Where the DELETE of a record belongs: behind everything else of that object and that name.
     fn spot_of_delete(&self, index: u32) -> Spot {
         let rec = &self.window.recs[index as usize];
-        let mut spot = Spot { rec: index, behind: true };
-        let Some(place) = rec.at.filter(|_| is_merged(rec)) else { return spot };
+        let mut spot = Spot {
+            rec: index,
+            behind: true,
+        };
+        let Some(place) = rec.at.filter(|_| is_merged(rec)) else {
+            return spot;
+        };
         if let Object::Dir(dir) = rec.object {
-            spot.rec = spot.rec.max(self.last_inside.get(&dir).copied().unwrap_or(0));
+            spot.rec = spot
+                .rec
+                .max(self.last_inside.get(&dir).copied().unwrap_or(0));
         }
         for (index, later) in self.later_of_same(rec) {
             let back = later.mask & bits::RENAME != 0 && self.is_at(later.to, place);
-            if back || later.mask & bits::RENAME == 0 && (later.at.is_none() || self.is_at(later.at, place)) {
+            if back
+                || later.mask & bits::RENAME == 0
+                    && (later.at.is_none() || self.is_at(later.at, place))
+            {
                 spot.rec = index;
             }
         }
@@ -200,8 +250,16 @@ impl View<'_> {
         if let Some(delete) = delete {
             let spot = self.spot_of_delete(delete);
             let own_place = rec.next_same == delete && spot.rec == delete;
-            return (!own_place).then_some(if spot.rec == delete { Spot { rec: delete, behind: false } } else { spot });
+            return (!own_place).then_some(if spot.rec == delete {
+                Spot {
+                    rec: delete,
+                    behind: false,
+                }
+            } else {
+                spot
+            });
         }
-        last.filter(|last| *last > index).map(|rec| Spot { rec, behind: true })
+        last.filter(|last| *last > index)
+            .map(|rec| Spot { rec, behind: true })
     }
 }

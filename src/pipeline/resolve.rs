@@ -70,7 +70,10 @@ impl Pipeline {
                 }
                 Some(Whereabouts::Gone) | None => {
                     if !self.awaited.iter().any(|awaited| awaited.dir == dir) {
-                        self.awaited.push(Awaited { dir, until: now.saturating_add(PATIENCE) });
+                        self.awaited.push(Awaited {
+                            dir,
+                            until: now.saturating_add(PATIENCE),
+                        });
                     }
                 }
             }
@@ -113,7 +116,13 @@ fn first_unplaced(window: &Window, tree: &DirTree) -> usize {
             (Object::Dir(dir), None) => Some(dir),
             _ => None,
         };
-        let dirs: SmallVec<[NodeId; 3]> = rec.at.iter().chain(&rec.to).map(|at| at.dir).chain(itself).collect();
+        let dirs: SmallVec<[NodeId; 3]> = rec
+            .at
+            .iter()
+            .chain(&rec.to)
+            .map(|at| at.dir)
+            .chain(itself)
+            .collect();
         dirs.into_iter().any(waits)
     });
     window.next + at.unwrap_or(untold.len())

@@ -33,10 +33,13 @@ impl Rules {
         let mut groups: Vec<GroupName> = Vec::new();
         let mut rules: Vec<Rule> = Vec::new();
         for watch in watches.iter() {
-            let group = groups.iter().position(|group| *group == watch.group).unwrap_or_else(|| {
-                groups.push(watch.group.clone());
-                groups.len() - 1
-            });
+            let group = groups
+                .iter()
+                .position(|group| *group == watch.group)
+                .unwrap_or_else(|| {
+                    groups.push(watch.group.clone());
+                    groups.len() - 1
+                });
             rules.push(Rule {
                 scope: watch.scope(),
                 types: watch.types_or_default(),
@@ -87,7 +90,13 @@ impl RouteCache {
         }
     }
 
-    pub(super) fn routes(&mut self, tree: &DirTree, mounts: &MountPoints, rules: &Rules, dir: NodeId) -> Arc<Routes> {
+    pub(super) fn routes(
+        &mut self,
+        tree: &DirTree,
+        mounts: &MountPoints,
+        rules: &Rules,
+        dir: NodeId,
+    ) -> Arc<Routes> {
         if let Some(routes) = self.routes.get(&dir) {
             return routes.clone();
         }
@@ -95,21 +104,39 @@ impl RouteCache {
             self.clear();
         }
         let routes = Arc::new(Routes(
-            paths_of(tree, mounts, dir).into_iter().filter_map(|path| route(rules, path)).collect(),
+            paths_of(tree, mounts, dir)
+                .into_iter()
+                .filter_map(|path| route(rules, path))
+                .collect(),
         ));
-        // A place that nobody knew may be stated by the very next record.
-        if !tree.is_unknown(dir) {
+        // A place that nobody knew, of this directory or one above, may be stated later.
+        if is_placed(tree, dir) {
             self.routes.insert(dir, routes.clone());
         }
         routes
     }
 }
 
+fn is_placed(tree: &DirTree, mut dir: NodeId) -> bool {
+    for _ in 0..MAX_DEPTH {
+        match tree.place(dir) {
+            Place::Unknown => return false,
+            Place::Top => return true,
+            Place::In { parent, .. } => dir = parent,
+        }
+    }
+    false
+}
+
 /// Where directories are mounted: the path of the mount point, empty for the root of everything.
 pub(super) type MountPoints = HashMap<NodeId, SmallVec<[Box<[u8]>; 1]>>;
 
 /// Every path that leads to a directory through the known mounts; the shortest way up first.
-pub(super) fn paths_of(tree: &DirTree, mounts: &MountPoints, dir: NodeId) -> SmallVec<[Vec<u8>; 1]> {
+pub(super) fn paths_of(
+    tree: &DirTree,
+    mounts: &MountPoints,
+    dir: NodeId,
+) -> SmallVec<[Vec<u8>; 1]> {
     let mut paths = SmallVec::new();
     // Names from the directory upwards, each with its slash, the whole turned round at the end.
     let mut names: SmallVec<[NodeId; 16]> = SmallVec::new();
@@ -125,7 +152,9 @@ pub(super) fn paths_of(tree: &DirTree, mounts: &MountPoints, dir: NodeId) -> Sma
             }
             paths.push(path);
         }
-        let Place::In { parent, .. } = tree.place(at) else { break };
+        let Place::In { parent, .. } = tree.place(at) else {
+            break;
+        };
         names.push(at);
         at = parent;
     }
@@ -133,15 +162,27 @@ pub(super) fn paths_of(tree: &DirTree, mounts: &MountPoints, dir: NodeId) -> Sma
 }
 
 fn route(rules: &Rules, path: Vec<u8>) -> Option<Route> {
-    let mut route = Route { path: path.into_boxed_slice(), above: SmallVec::new(), below: SmallVec::new() };
-    let shown: &[u8] = if route.path.is_empty() { b"/" } else { &route.path };
+    let mut route = Route {
+        path: path.into_boxed_slice(),
+        above: SmallVec::new(),
+        below: SmallVec::new(),
+    };
+    let shown: &[u8] = if route.path.is_empty() {
+        b"/"
+    } else {
+        &route.path
+    };
     for (number, rule) in rules.rules.iter().enumerate() {
         if rule.scope.depth_of(shown).is_some() {
             if rule.scope.descends_into(shown) {
                 route.above.push(number as u16);
             }
         } else if let Some(rest) = rest_below(&route.path, &rule.scope.root) {
-            let next: Box<[u8]> = rest.split(|byte| *byte == b'/').next().unwrap_or_default().into();
+            let next: Box<[u8]> = rest
+                .split(|byte| *byte == b'/')
+                .next()
+                .unwrap_or_default()
+                .into();
             let last = next.len() == rest.len();
             route.below.push((number as u16, next, last));
         }
@@ -151,7 +192,9 @@ fn route(rules: &Rules, path: Vec<u8>) -> Option<Route> {
 
 /// What is left of `root` below the directory `path` (empty for the root).
 fn rest_below<'a>(path: &[u8], root: &'a [u8]) -> Option<&'a [u8]> {
-    root.strip_prefix(path)?.strip_prefix(b"/").filter(|rest| !rest.is_empty())
+    root.strip_prefix(path)?
+        .strip_prefix(b"/")
+        .filter(|rest| !rest.is_empty())
 }
 
 /// What an event at a path is logged for: the rule that decides for each group.
@@ -162,16 +205,34 @@ pub(super) struct Hit {
 }
 
 /// Chooses for the entry `name` of a directory the deepest rule of each group.
-pub(super) fn hits(rules: &Rules, routes: &Routes, name: &[u8], is_dir: bool) -> SmallVec<[Hit; 2]> {
+pub(super) fn hits(
+    rules: &Rules,
+    routes: &Routes,
+    name: &[u8],
+    is_dir: bool,
+) -> SmallVec<[Hit; 2]> {
     let mut hits: SmallVec<[Hit; 2]> = SmallVec::new();
     for (at, route) in routes.0.iter().enumerate() {
-        let roots = route.below.iter().filter(|(_, next, last)| *last && **next == *name).map(|(rule, ..)| *rule);
+        let roots = route
+            .below
+            .iter()
+            .filter(|(_, next, last)| *last && **next == *name)
+            .map(|(rule, ..)| *rule);
         for rule in roots.chain(route.above.iter().copied()) {
             let decides = &rules.rules[rule as usize];
-            if !decides.scope.exclude.is_empty() && !decides.scope.covers(&joined(&route.path, name), is_dir) {
+            if !decides.scope.exclude.is_empty()
+                && !decides.scope.covers(&joined(&route.path, name), is_dir)
+            {
                 continue;
             }
-            take_deepest(rules, &mut hits, Hit { rule, route: at as u8 });
+            take_deepest(
+                rules,
+                &mut hits,
+                Hit {
+                    rule,
+                    route: at as u8,
+                },
+            );
         }
     }
     hits
@@ -184,7 +245,14 @@ pub(super) fn hits_of_path(rules: &Rules, paths: &[Vec<u8>], is_dir: bool) -> Sm
         let shown: &[u8] = if path.is_empty() { b"/" } else { path };
         for (rule, decides) in rules.rules.iter().enumerate() {
             if decides.scope.covers(shown, is_dir) {
-                take_deepest(rules, &mut hits, Hit { rule: rule as u16, route: at as u8 });
+                take_deepest(
+                    rules,
+                    &mut hits,
+                    Hit {
+                        rule: rule as u16,
+                        route: at as u8,
+                    },
+                );
             }
         }
     }
@@ -193,8 +261,15 @@ pub(super) fn hits_of_path(rules: &Rules, paths: &[Vec<u8>], is_dir: bool) -> Sm
 
 fn take_deepest(rules: &Rules, hits: &mut SmallVec<[Hit; 2]>, hit: Hit) {
     let rule = &rules.rules[hit.rule as usize];
-    match hits.iter_mut().find(|other| rules.rules[other.rule as usize].group == rule.group) {
-        Some(other) if rules.rules[other.rule as usize].scope.root.len() < rule.scope.root.len() => *other = hit,
+    match hits
+        .iter_mut()
+        .find(|other| rules.rules[other.rule as usize].group == rule.group)
+    {
+        Some(other)
+            if rules.rules[other.rule as usize].scope.root.len() < rule.scope.root.len() =>
+        {
+            *other = hit
+        }
         Some(_) => {}
         None => hits.push(hit),
     }

@@ -41,7 +41,11 @@ impl Parked {
 
     pub(super) fn expire(&mut self, counts: &mut Counts, now: u64) {
         let before = self.records.len();
-        self.records.retain(|_, parked| parked.iter().any(|record| now.saturating_sub(record.mono) < PARKED_FOR));
+        self.records.retain(|_, parked| {
+            parked
+                .iter()
+                .any(|record| now.saturating_sub(record.mono) < PARKED_FOR)
+        });
         counts.unplaced += (before - self.records.len()) as u64;
     }
 }
@@ -71,14 +75,21 @@ impl Replaced {
     }
 
     fn find(&self, pid: u32) -> Option<(NodeId, Box<[u8]>)> {
-        self.places.iter().find(|(other, ..)| *other == pid).map(|(_, dir, name)| (*dir, name.clone()))
+        self.places
+            .iter()
+            .find(|(other, ..)| *other == pid)
+            .map(|(_, dir, name)| (*dir, name.clone()))
     }
 }
 
 /// Where something happened.
 enum Location {
     /// The entry `name` of a directory.
-    Entry { dir: NodeId, name: SmallVec<[u8; 64]>, seen: Option<At> },
+    Entry {
+        dir: NodeId,
+        name: SmallVec<[u8; 64]>,
+        seen: Option<At>,
+    },
     /// A directory itself.
     Itself(NodeId),
 }
@@ -93,7 +104,12 @@ struct Deed {
 
 impl Pipeline {
     /// Tells the records of the window up to `end`.
-    pub(super) fn tell_until(&mut self, end: usize, probe: &mut dyn Probe, sink: &mut dyn FnMut(Outcome<'_>)) {
+    pub(super) fn tell_until(
+        &mut self,
+        end: usize,
+        probe: &mut dyn Probe,
+        sink: &mut dyn FnMut(Outcome<'_>),
+    ) {
         self.counts.records += (end - self.window.next) as u64;
         for step in expand::order(&self.window, end) {
             self.tell(step, probe, sink);
@@ -103,7 +119,11 @@ impl Pipeline {
 
     fn tell(&mut self, step: Step, probe: &mut dyn Probe, sink: &mut dyn FnMut(Outcome<'_>)) {
         let rec = self.window.recs[step.rec as usize];
-        let deed = Deed { pid: rec.pid, mono: self.window.mono(&rec), wall: self.window.wall(&rec) };
+        let deed = Deed {
+            pid: rec.pid,
+            mono: self.window.mono(&rec),
+            wall: self.window.wall(&rec),
+        };
         if rec.mask & bits::RENAME != 0 {
             self.tell_rename(&rec, deed, probe, sink);
         } else if rec.mask & bits::FS_ERROR != 0 {
@@ -114,7 +134,14 @@ impl Pipeline {
         self.keep_tree(&rec, step.bits, probe, sink);
     }
 
-    fn tell_kinds(&mut self, rec: &Rec, kinds: u64, deed: Deed, probe: &mut dyn Probe, sink: &mut dyn FnMut(Outcome<'_>)) {
+    fn tell_kinds(
+        &mut self,
+        rec: &Rec,
+        kinds: u64,
+        deed: Deed,
+        probe: &mut dyn Probe,
+        sink: &mut dyn FnMut(Outcome<'_>),
+    ) {
         if let (Object::File(number), None) = (rec.object, rec.at) {
             let Some(location) = self.locate_file(number, rec.pid) else {
                 self.park(number, kinds, deed);
@@ -123,7 +150,9 @@ impl Pipeline {
             self.tell_at(rec, kinds, &location, deed, probe, sink);
             return;
         }
-        let Some(location) = self.location(rec) else { return };
+        let Some(location) = self.location(rec) else {
+            return;
+        };
         if let (Object::File(number), false) = (rec.object, self.parked.records.is_empty()) {
             self.tell_parked(rec, number, &location, probe, sink);
         }
@@ -142,20 +171,35 @@ impl Pipeline {
     }
 
     fn entry(&self, at: At) -> Location {
-        Location::Entry { dir: at.dir, name: self.window.name(at.name).into(), seen: Some(at) }
+        Location::Entry {
+            dir: at.dir,
+            name: self.window.name(at.name).into(),
+            seen: Some(at),
+        }
     }
 
     /// Finds a file of which a record carries the handle only.
     fn locate_file(&self, number: u32, pid: u32) -> Option<Location> {
         let file = &self.window.files[number as usize];
         if let Some(known) = self.files.find(&file.key) {
-            return Some(Location::Entry { dir: known.dir, name: known.name.as_ref().into(), seen: None });
+            return Some(Location::Entry {
+                dir: known.dir,
+                name: known.name.as_ref().into(),
+                seen: None,
+            });
         }
-        if let Some(at) = file.first_named.and_then(|index| self.window.recs[index as usize].at) {
+        if let Some(at) = file
+            .first_named
+            .and_then(|index| self.window.recs[index as usize].at)
+        {
             return Some(self.entry(at));
         }
         let (dir, name) = self.replaced.find(pid)?;
-        Some(Location::Entry { dir, name: name.as_ref().into(), seen: None })
+        Some(Location::Entry {
+            dir,
+            name: name.as_ref().into(),
+            seen: None,
+        })
     }
 
     fn park(&mut self, number: u32, kinds: u64, deed: Deed) {
@@ -166,29 +210,58 @@ impl Pipeline {
             self.counts.unplaced += 1;
             return;
         }
-        let record = ParkedRecord { bits: kinds, pid: deed.pid, mono: deed.mono, wall: deed.wall };
+        let record = ParkedRecord {
+            bits: kinds,
+            pid: deed.pid,
+            mono: deed.mono,
+            wall: deed.wall,
+        };
         let key = self.window.files[number as usize].key;
         self.parked.records.entry(key).or_default().push(record);
     }
 
-    fn tell_parked(&mut self, rec: &Rec, number: u32, location: &Location, probe: &mut dyn Probe, sink: &mut dyn FnMut(Outcome<'_>)) {
+    fn tell_parked(
+        &mut self,
+        rec: &Rec,
+        number: u32,
+        location: &Location,
+        probe: &mut dyn Probe,
+        sink: &mut dyn FnMut(Outcome<'_>),
+    ) {
         let key = self.window.files[number as usize].key;
         for record in self.parked.records.remove(&key).unwrap_or_default() {
-            let deed = Deed { pid: record.pid, mono: record.mono, wall: record.wall };
+            let deed = Deed {
+                pid: record.pid,
+                mono: record.mono,
+                wall: record.wall,
+            };
             self.tell_at(rec, record.bits, location, deed, probe, sink);
         }
     }
 
     /// Logs the kinds in `kinds` at one place, for every group that is concerned.
-    fn tell_at(&mut self, rec: &Rec, kinds: u64, location: &Location, deed: Deed, probe: &mut dyn Probe, sink: &mut dyn FnMut(Outcome<'_>)) {
-        let Some(found) = self.found(location, rec.mask & bits::ONDIR != 0) else { return };
+    fn tell_at(
+        &mut self,
+        rec: &Rec,
+        kinds: u64,
+        location: &Location,
+        deed: Deed,
+        probe: &mut dyn Probe,
+        sink: &mut dyn FnMut(Outcome<'_>),
+    ) {
+        let Some(found) = self.found(location, rec.mask & bits::ONDIR != 0) else {
+            return;
+        };
         self.watch_roots(&found, kinds, sink);
         if deed.pid == self.settings.own_pid {
             self.counts.own += 1;
             return;
         }
         let seen = found.seen;
-        for kind in bits::POSSIBLE_ORDER.into_iter().filter(|kind| kinds & bits::bit_of(*kind) != 0) {
+        for kind in bits::POSSIBLE_ORDER
+            .into_iter()
+            .filter(|kind| kinds & bits::bit_of(*kind) != 0)
+        {
             for hit in &found.hits {
                 let path = found.path(*hit);
                 self.log(kind, *hit, path, None, rec, seen, deed, probe, sink);
@@ -196,7 +269,13 @@ impl Pipeline {
         }
     }
 
-    fn tell_rename(&mut self, rec: &Rec, deed: Deed, probe: &mut dyn Probe, sink: &mut dyn FnMut(Outcome<'_>)) {
+    fn tell_rename(
+        &mut self,
+        rec: &Rec,
+        deed: Deed,
+        probe: &mut dyn Probe,
+        sink: &mut dyn FnMut(Outcome<'_>),
+    ) {
         let is_dir = rec.mask & bits::ONDIR != 0;
         let old = rec.at.and_then(|at| self.found(&self.entry(at), is_dir));
         let new = rec.to.and_then(|to| self.found(&self.entry(to), is_dir));
@@ -214,19 +293,33 @@ impl Pipeline {
             self.counts.own += 1;
             return;
         }
-        for (kind, here, there) in [(EventType::MovedFrom, &old, rec.to), (EventType::MovedTo, &new, rec.at)] {
+        for (kind, here, there) in [
+            (EventType::MovedFrom, &old, rec.to),
+            (EventType::MovedTo, &new, rec.at),
+        ] {
             let Some(here) = here else { continue };
             for hit in &here.hits {
                 let path = here.path(*hit);
                 let other = there.and_then(|at| self.other_side(at, &path));
-                let seen = if kind == EventType::MovedTo { rec.to } else { rec.at };
+                let seen = if kind == EventType::MovedTo {
+                    rec.to
+                } else {
+                    rec.at
+                };
                 self.log(kind, *hit, path, other, rec, seen, deed, probe, sink);
             }
         }
         // A file that left every watch is known no longer, one that stayed is known by its new name.
-        if let (Object::File(number), Some(to), true) = (rec.object, rec.to, old.is_some() || new.is_some()) {
+        if let (Object::File(number), Some(to), true) =
+            (rec.object, rec.to, old.is_some() || new.is_some())
+        {
             let key = self.window.files[number as usize].key;
-            let Self { files, tree, window, .. } = self;
+            let Self {
+                files,
+                tree,
+                window,
+                ..
+            } = self;
             files.see(tree, &key, to.dir, window.name(to.name));
         }
     }
@@ -247,11 +340,24 @@ impl Pipeline {
             Object::Dir(dir) if !self.tree.is_unknown(dir) => Some(Location::Itself(dir)),
             _ => None,
         };
-        let found = location.and_then(|location| self.found(&location, false)).or_else(|| self.mount_points_of(rec.fs));
+        let found = location
+            .and_then(|location| self.found(&location, false))
+            .or_else(|| self.mount_points_of(rec.fs));
         let Some(found) = found else { return };
         for hit in &found.hits {
-            if self.rules.rules[usize::from(hit.rule)].types.contains(EventType::FsError) {
-                self.write(EventType::FsError, *hit, found.path(*hit), None, 0, deed, sink);
+            if self.rules.rules[usize::from(hit.rule)]
+                .types
+                .contains(EventType::FsError)
+            {
+                self.write(
+                    EventType::FsError,
+                    *hit,
+                    found.path(*hit),
+                    None,
+                    0,
+                    deed,
+                    sink,
+                );
             }
         }
     }
@@ -264,25 +370,49 @@ impl Pipeline {
             }
         }
         let hits = select::hits_of_path(&self.rules, &paths, true);
-        (!hits.is_empty()).then_some(Found { routes: None, paths, name: SmallVec::new(), hits, seen: None })
+        (!hits.is_empty()).then_some(Found {
+            routes: None,
+            paths,
+            name: SmallVec::new(),
+            hits,
+            seen: None,
+        })
     }
 
     /// The ways to a place that lead into a watch; `None` when nobody watches there.
     fn found(&mut self, location: &Location, is_dir: bool) -> Option<Found> {
         match location {
             Location::Entry { dir, name, seen } => {
-                let Self { routes, tree, mounts, rules, .. } = self;
+                let Self {
+                    routes,
+                    tree,
+                    mounts,
+                    rules,
+                    ..
+                } = self;
                 let routes = routes.routes(tree, mounts, rules, *dir);
                 if routes.is_empty() {
                     return None;
                 }
                 let hits = select::hits(rules, &routes, name, is_dir);
-                Some(Found { routes: Some(routes), paths: smallvec![], name: name.clone(), hits, seen: *seen })
+                Some(Found {
+                    routes: Some(routes),
+                    paths: smallvec![],
+                    name: name.clone(),
+                    hits,
+                    seen: *seen,
+                })
             }
             Location::Itself(dir) => {
                 let paths = select::paths_of(&self.tree, &self.mounts, *dir);
                 let hits = select::hits_of_path(&self.rules, &paths, true);
-                (!hits.is_empty()).then_some(Found { routes: None, paths, name: SmallVec::new(), hits, seen: None })
+                (!hits.is_empty()).then_some(Found {
+                    routes: None,
+                    paths,
+                    name: SmallVec::new(),
+                    hits,
+                    seen: None,
+                })
             }
         }
     }
@@ -291,16 +421,25 @@ impl Pipeline {
     fn watch_roots(&self, found: &Found, kinds: u64, sink: &mut dyn FnMut(Outcome<'_>)) {
         let gone = kinds & (bits::DELETE | bits::MOVED_FROM) != 0;
         let back = kinds & (bits::CREATE | bits::MOVED_TO) != 0;
-        let Some(routes) = found.routes.as_ref().filter(|_| gone || back) else { return };
+        let Some(routes) = found.routes.as_ref().filter(|_| gone || back) else {
+            return;
+        };
         for (rule, next, _) in routes.0.iter().flat_map(|route| &route.below) {
             if **next == *found.name {
                 let root = &self.rules.rules[usize::from(*rule)].scope.root;
-                sink(if gone { Outcome::RootMayBeGone { root } } else { Outcome::RootMayBeBack { root } });
+                sink(if gone {
+                    Outcome::RootMayBeGone { root }
+                } else {
+                    Outcome::RootMayBeBack { root }
+                });
             }
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one line has that many sources; a struct would only rename them")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one line has that many sources; a struct would only rename them"
+    )]
     fn log(
         &mut self,
         kind: EventType,
@@ -319,7 +458,12 @@ impl Pipeline {
             // Remembered all the same: a later record may carry the handle only.
             if let (Object::File(number), Some(at)) = (rec.object, seen) {
                 let key = self.window.files[number as usize].key;
-                let Self { files, tree, window, .. } = self;
+                let Self {
+                    files,
+                    tree,
+                    window,
+                    ..
+                } = self;
                 files.see(tree, &key, at.dir, window.name(at.name));
             }
             return;
@@ -334,7 +478,10 @@ impl Pipeline {
         self.write(kind, hit, path, other, size, deed, sink);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one line has that many sources; a struct would only rename them")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one line has that many sources; a struct would only rename them"
+    )]
     fn write(
         &mut self,
         kind: EventType,
@@ -363,29 +510,51 @@ impl Pipeline {
         };
         self.name_process(&mut event, deed.pid, deed.mono, group);
         self.counts.told += 1;
-        sink(Outcome::Log { group: &self.rules.groups[usize::from(group)], event: &event });
+        sink(Outcome::Log {
+            group: &self.rules.groups[usize::from(group)],
+            event: &mut event,
+        });
     }
 
     /// Applies what the record says about directories; the tree then shows the state behind it.
-    fn keep_tree(&mut self, rec: &Rec, told: u64, probe: &mut dyn Probe, sink: &mut dyn FnMut(Outcome<'_>)) {
+    fn keep_tree(
+        &mut self,
+        rec: &Rec,
+        told: u64,
+        probe: &mut dyn Probe,
+        sink: &mut dyn FnMut(Outcome<'_>),
+    ) {
         if rec.mask & bits::ONDIR == 0 {
             return;
         }
         let moved_or_made = told & (bits::CREATE | bits::RENAME | bits::MOVED_TO) != 0;
-        let place = if told & bits::RENAME != 0 { rec.to } else { rec.at };
+        let place = if told & bits::RENAME != 0 {
+            rec.to
+        } else {
+            rec.at
+        };
         match (rec.object, place) {
             (Object::Dir(dir), Some(at)) if moved_or_made => {
                 let Self { tree, window, .. } = self;
                 tree.put(dir, at.dir, window.name(at.name));
                 self.directory_appeared(dir, told & bits::CREATE == 0, sink);
             }
-            (Object::None, Some(at)) if moved_or_made => self.place_without_handle(rec, at, told, probe, sink),
-            (Object::Dir(dir), _) if told & (bits::DELETE | bits::DELETE_SELF) != 0 => self.tree.bury(dir),
+            (Object::None, Some(at)) if moved_or_made => {
+                self.place_without_handle(rec, at, told, probe, sink)
+            }
+            (Object::Dir(dir), _) if told & (bits::DELETE | bits::DELETE_SELF) != 0 => {
+                self.tree.bury(dir)
+            }
             _ => {}
         }
     }
 
-    fn directory_appeared(&mut self, dir: NodeId, was_moved: bool, sink: &mut dyn FnMut(Outcome<'_>)) {
+    fn directory_appeared(
+        &mut self,
+        dir: NodeId,
+        was_moved: bool,
+        sink: &mut dyn FnMut(Outcome<'_>),
+    ) {
         if was_moved {
             self.routes.clear();
         }
@@ -398,13 +567,22 @@ impl Pipeline {
     }
 
     /// Finds out which directory was made or renamed on a kernel that does not say.
-    fn place_without_handle(&mut self, rec: &Rec, at: At, told: u64, probe: &mut dyn Probe, sink: &mut dyn FnMut(Outcome<'_>)) {
+    fn place_without_handle(
+        &mut self,
+        rec: &Rec,
+        at: At,
+        told: u64,
+        probe: &mut dyn Probe,
+        sink: &mut dyn FnMut(Outcome<'_>),
+    ) {
         let name: SmallVec<[u8; 64]> = self.window.name(at.name).into();
         let was = rec.at.filter(|_| told & bits::RENAME != 0);
         let moved = was.and_then(|was| self.tree.find_child(was.dir, self.window.name(was.name)));
         let known = moved.or_else(|| {
             let like = self.tree.key(at.dir);
-            let path = select::paths_of(&self.tree, &self.mounts, at.dir).into_iter().next()?;
+            let path = select::paths_of(&self.tree, &self.mounts, at.dir)
+                .into_iter()
+                .next()?;
             let key = probe.handle_at(&like, &select::joined(&path, &name))?;
             let dir = self.tree.intern(&key);
             // A directory that has a place was put there by a record that knew.
@@ -418,7 +596,9 @@ impl Pipeline {
 
     /// The directories of a path, for tests and statistics.
     pub fn is_known(&self, dir: &HandleKey) -> bool {
-        self.tree.find(dir).is_some_and(|dir| self.tree.place(dir) != Place::Unknown)
+        self.tree
+            .find(dir)
+            .is_some_and(|dir| self.tree.place(dir) != Place::Unknown)
     }
 }
 
@@ -438,9 +618,12 @@ impl Found {
             Some(routes) => select::joined(&routes.0[usize::from(hit.route)].path, &self.name),
             None => {
                 let path = &self.paths[usize::from(hit.route)];
-                if path.is_empty() { b"/".to_vec() } else { path.clone() }
+                if path.is_empty() {
+                    b"/".to_vec()
+                } else {
+                    path.clone()
+                }
             }
         }
     }
 }
-

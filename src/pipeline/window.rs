@@ -52,8 +52,6 @@ pub(super) struct Rec {
     pub(super) to: Option<At>,
     /// The next record about the same file, 0 when there is none.
     pub(super) next_same: u32,
-    /// The errno of an FS_ERROR.
-    pub(super) error: i32,
 }
 
 /// A file that records of the window speak of.
@@ -114,7 +112,11 @@ impl Window {
     /// Ends the window when all of it was told, and gives its memory back.
     pub(super) fn reset(&mut self) {
         if self.recs.capacity() > 1 << 12 {
-            *self = Self { legacy: self.legacy, malformed: self.malformed, ..Self::default() };
+            *self = Self {
+                legacy: self.legacy,
+                malformed: self.malformed,
+                ..Self::default()
+            };
             return;
         }
         self.batches.clear();
@@ -128,7 +130,12 @@ impl Window {
     /// Takes a batch in.
     pub(super) fn intern(&mut self, tree: &mut DirTree, filesystems: &Filesystems, batch: Batch) {
         let number = self.batches.len() as u32;
-        let pieces = Pieces { number, base: batch.bytes.as_ptr().addr(), group: batch.group, filesystems };
+        let pieces = Pieces {
+            number,
+            base: batch.bytes.as_ptr().addr(),
+            group: batch.group,
+            filesystems,
+        };
         for record in wire::records(&batch.bytes) {
             match record {
                 Ok(event) if event.mask & bits::OVERFLOW != 0 => self.overflowed = true,
@@ -143,11 +150,19 @@ impl Window {
     }
 
     fn intern_event(&mut self, tree: &mut DirTree, pieces: &Pieces<'_>, event: &RawEvent<'_>) {
-        let Some(fsid) = event.entry.or(event.old).or(event.new).map(|entry| entry.dir).or(event.object).map(|fid| fid.fsid)
+        let Some(fsid) = event
+            .entry
+            .or(event.old)
+            .or(event.new)
+            .map(|entry| entry.dir)
+            .or(event.object)
+            .map(|fid| fid.fsid)
         else {
             return;
         };
-        let Some(fs) = pieces.filesystem(fsid) else { return };
+        let Some(fs) = pieces.filesystem(fsid) else {
+            return;
+        };
         let on_dir = event.mask & bits::ONDIR != 0;
         let itself = event.entry.filter(|entry| entry.name == b".");
         let rename = event.mask & bits::RENAME != 0;
@@ -166,7 +181,8 @@ impl Window {
             (None, None) => Object::None,
         };
         let rec = Rec {
-            mask: event.mask & !bits::ONDIR & !bits::ON_CHILD | if on_dir { bits::ONDIR } else { 0 },
+            mask: event.mask & !bits::ONDIR & !bits::ON_CHILD
+                | if on_dir { bits::ONDIR } else { 0 },
             pid: event.pid,
             batch: pieces.number,
             fs,
@@ -174,11 +190,13 @@ impl Window {
             at,
             to,
             next_same: 0,
-            error: event.error.unwrap_or(0),
         };
         self.recs.push(rec);
         if let (Object::Dir(dir), true) = (object, itself.is_none()) {
-            let name = event.old.or(event.entry).map_or(&b""[..], |entry| entry.name);
+            let name = event
+                .old
+                .or(event.entry)
+                .map_or(&b""[..], |entry| entry.name);
             self.note_statement(tree, dir, &rec, name);
         }
         if self.legacy {
@@ -190,7 +208,9 @@ impl Window {
     ///
     /// Every record before this one saw the directory where this one finds it.
     fn note_statement(&mut self, tree: &mut DirTree, dir: NodeId, rec: &Rec, name: &[u8]) {
-        let states = rec.mask & (bits::RENAME | bits::CREATE | bits::DELETE | bits::MOVED_FROM | bits::MOVED_TO) != 0;
+        let states = rec.mask
+            & (bits::RENAME | bits::CREATE | bits::DELETE | bits::MOVED_FROM | bits::MOVED_TO)
+            != 0;
         match rec.at.filter(|_| states) {
             Some(at) if tree.wants_statement(dir) => tree.put(dir, at.dir, name),
             _ if tree.is_unknown(dir) && !tree.is_given_up(dir) => self.unknown.push(dir),
@@ -202,7 +222,14 @@ impl Window {
         let dir = self.directory(tree, fs, &entry.dir);
         let from = (entry.name.as_ptr().addr() - pieces.base) as u32;
         let len = u16::try_from(entry.name.len()).unwrap_or(u16::MAX);
-        At { dir, name: NameAt { batch: pieces.number, from, len } }
+        At {
+            dir,
+            name: NameAt {
+                batch: pieces.number,
+                from,
+                len,
+            },
+        }
     }
 
     fn directory(&mut self, tree: &mut DirTree, fs: FsId, fid: &Fid<'_>) -> NodeId {
@@ -214,9 +241,18 @@ impl Window {
     }
 
     fn file(&mut self, index: u32, key: HandleKey, named: bool) -> Object {
-        let Self { file_index, files, recs, .. } = self;
+        let Self {
+            file_index,
+            files,
+            recs,
+            ..
+        } = self;
         let number = *file_index.entry(key).or_insert_with(|| {
-            files.push(WindowFile { key, last: index, first_named: None });
+            files.push(WindowFile {
+                key,
+                last: index,
+                first_named: None,
+            });
             files.len() as u32 - 1
         });
         let file = &mut files[number as usize];
@@ -239,14 +275,20 @@ impl Window {
         let kind = rec.mask & !bits::ONDIR;
         let pending = self.moves.iter().position(|half| half.pid == rec.pid);
         match (kind, pending) {
-            (bits::MOVED_FROM, None) if rec.object == Object::None => self.moves.push(PendingMove { pid: rec.pid, rec: index }),
+            (bits::MOVED_FROM, None) if rec.object == Object::None => {
+                self.moves.push(PendingMove {
+                    pid: rec.pid,
+                    rec: index,
+                })
+            }
             (bits::MOVED_FROM, Some(slot)) => self.moves[slot].rec = index,
             (bits::MOVED_TO, Some(slot)) => {
                 let half = self.moves[slot].rec as usize;
+                let from = self.recs[half].at;
                 let whole = &mut self.recs[index as usize];
                 whole.to = whole.at;
                 whole.mask = bits::RENAME | rec.mask & bits::ONDIR;
-                whole.at = self.recs[half].at;
+                whole.at = from;
                 self.recs[half].mask = 0;
                 self.recs[half].at = None;
                 self.moves[slot].rec = index;
@@ -266,7 +308,11 @@ impl Window {
     /// Without FAN_REPORT_TARGET_FID a removal names the directory and the DELETE_SELF before it
     /// has its handle; a rename is completed by the MOVE_SELF behind it.
     fn state_removals_without_handle(&mut self, tree: &mut DirTree, batch: u32) {
-        let first = self.recs.iter().rposition(|rec| rec.batch != batch).map_or(0, |at| at + 1);
+        let first = self
+            .recs
+            .iter()
+            .rposition(|rec| rec.batch != batch)
+            .map_or(0, |at| at + 1);
         let mut gone: SmallVec<[(u32, NodeId); 4]> = SmallVec::new();
         for index in first..self.recs.len() {
             let rec = self.recs[index];
@@ -274,7 +320,9 @@ impl Window {
                 continue;
             }
             match (rec.object, rec.at) {
-                (Object::Dir(dir), None) if rec.mask & bits::DELETE_SELF != 0 => gone.push((rec.pid, dir)),
+                (Object::Dir(dir), None) if rec.mask & bits::DELETE_SELF != 0 => {
+                    gone.push((rec.pid, dir))
+                }
                 (Object::None, Some(at)) if rec.mask & bits::DELETE != 0 => {
                     if let Some(slot) = gone.iter().rposition(|(pid, _)| *pid == rec.pid) {
                         let (_, dir) = gone.remove(slot);
@@ -282,7 +330,9 @@ impl Window {
                         self.put_if_wanted(tree, dir, at);
                     }
                 }
-                (Object::Dir(dir), Some(at)) if rec.mask & bits::RENAME != 0 => self.put_if_wanted(tree, dir, at),
+                (Object::Dir(dir), Some(at)) if rec.mask & bits::RENAME != 0 => {
+                    self.put_if_wanted(tree, dir, at)
+                }
                 _ => {}
             }
         }

@@ -13,6 +13,8 @@ pub mod files;
 
 use std::io;
 
+pub mod async_fd;
+pub mod clock;
 pub mod epoll;
 pub mod fanotify;
 pub mod handle;
