@@ -91,7 +91,10 @@ impl Connector {
                     out.push(lost(since, now));
                     continue;
                 }
-                Err(error) => return Err(cause(error)),
+                Err(error) => {
+                    out.push(lost(since, now));
+                    return Err(cause(error));
+                }
             };
             for message in NetlinkMessageIter::new(&self.room, len) {
                 match message {

@@ -207,7 +207,7 @@ impl ProcFeed {
     /// was written to an earlier one just after that had been read. Records younger than the
     /// moment before the first look are therefore held back for the next call: what is handed
     /// out never misses its cause.
-    pub fn drain(&mut self, out: &mut Vec<ProcRecord>) -> io::Result<()> {
+    pub fn drain(&mut self, out: &mut Vec<ProcRecord>) {
         let cut = clock::monotonic();
         for open in &mut self.rings {
             let since = std::mem::replace(&mut open.drained_at, cut);
@@ -216,9 +216,7 @@ impl ProcFeed {
                 held.extend(wire::parse(raw).map(|side| record(side, since, paths)));
             });
         }
-        if let Some(connector) = &mut self.connector {
-            connector.drain(cut, &mut self.held)?;
-        }
+        self.drain_connector(cut);
         // Stable and linear on what it mostly gets, one ascending run for each source.
         self.held.sort_by_key(|record| record.time);
         let ready = self.held.partition_point(|record| record.time <= cut);
@@ -227,7 +225,22 @@ impl ProcFeed {
         if self.knowledge == Knowledge::WithoutNames {
             self.read_back(out, first);
         }
-        Ok(())
+    }
+
+    fn drain_connector(&mut self, cut: u64) {
+        let Some(connector) = &mut self.connector else {
+            return;
+        };
+        let Err(error) = connector.drain(cut, &mut self.held) else {
+            return;
+        };
+        self.connector = None;
+        self.ways
+            .push(format!("the proc connector has failed ({error})"));
+        self.knowledge = match self.knowledge {
+            Knowledge::Full | Knowledge::NamesOnly => Knowledge::NamesOnly,
+            Knowledge::WithoutNames | Knowledge::Nothing => Knowledge::Nothing,
+        };
     }
 
     /// Asks /proc for the names that the connector does not bring, once for each last exec.
@@ -273,7 +286,7 @@ impl ProcFeed {
         let online = cpu_list(&list);
         let known: Vec<u32> = self.rings.iter().map(|open| open.ring.cpu()).collect();
         // What a dead CPU left behind is handed out before its ring is closed.
-        self.drain(out)?;
+        self.drain(out);
         let since = self
             .rings
             .iter()
@@ -379,10 +392,10 @@ mod tests {
             pids.push(child.id());
             child.wait().unwrap();
             if n % 500 == 0 {
-                feed.drain(&mut records).unwrap();
+                feed.drain(&mut records);
             }
         }
-        feed.drain(&mut records).unwrap();
+        feed.drain(&mut records);
         assert!(records.is_sorted_by_key(|record| record.time));
 
         let me = std::process::id();
@@ -415,7 +428,7 @@ mod tests {
         let mut child = child.spawn().unwrap();
         child.wait().unwrap();
         let mut records = Vec::new();
-        feed.drain(&mut records).unwrap();
+        feed.drain(&mut records);
         let uid = ProcChange::Euid { uid: 4321 };
         assert!(
             records
@@ -447,7 +460,7 @@ mod tests {
         io::Write::write_all(child.stdin.as_mut().unwrap(), b"x").unwrap();
         io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
         let mut records = Vec::new();
-        feed.drain(&mut records).unwrap();
+        feed.drain(&mut records);
         let pid = child.id();
         let of_child = |what: &dyn Fn(&ProcChange) -> bool| {
             records
@@ -463,7 +476,7 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         records.clear();
-        feed.drain(&mut records).unwrap();
+        feed.drain(&mut records);
         assert!(
             records
                 .iter()

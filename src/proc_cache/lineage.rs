@@ -18,7 +18,7 @@ impl ProcTable {
             comm: &comm.text(),
         };
         let Some((life, version)) = self.place(who.at) else {
-            return *who.comm == *named.comm;
+            return false;
         };
         if named.fits(version) {
             return true;

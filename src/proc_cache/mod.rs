@@ -15,10 +15,10 @@ mod marker;
 mod names;
 mod proc_fs;
 mod process;
-mod record;
+pub mod record;
 mod slab;
 mod snapshot;
-mod table;
+pub mod table;
 mod wire;
 
 pub use feed::{FeedOptions, Knowledge, ProcFeed};
