@@ -46,7 +46,7 @@ impl ProcTable {
             .is_some_and(|who| self.belongs(&who, group))
     }
 
-    /// `pid|comm|user;...` from `who` up to pid 1, or to a kernel thread's parent 2.
+    /// `pid|comm|user;...` from `who` up to pid 1, or for a kernel thread to kthreadd.
     ///
     /// Each ancestor is named as it was when it gave birth to the next one, so a chain does not
     /// change with what ancestors do later. In a comm or user name the bytes of `|`, `;`, `\` and
@@ -58,7 +58,7 @@ impl ProcTable {
         let Some((mut child, _)) = self.place(who.at) else {
             return chain;
         };
-        while !matches!(child.pid, 1 | 2) && child.ppid != 0 {
+        while child.pid != 1 && child.ppid != 0 {
             let Some(parent) = child.parent.and_then(|id| self.lives.get(id)) else {
                 link(&mut chain, child.ppid, &self.unknown, &self.unknown);
                 break;

@@ -21,6 +21,9 @@ mod snapshot;
 pub mod table;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 pub use feed::{FeedOptions, Knowledge, ProcFeed};
 pub use marker::{Markers, Span};
 pub use record::{Comm, Device, ProcChange, ProcRecord};

@@ -42,7 +42,7 @@ impl ProcTable {
         self.snapshot_at(proc_root, now, &clock::monotonic)
     }
 
-    fn snapshot_at(
+    pub(super) fn snapshot_at(
         &mut self,
         proc_root: &Path,
         now: u64,
@@ -185,8 +185,10 @@ impl ProcTable {
         false
     }
 
-    /// The exits of these were lost.
+    /// The exits of these were lost, at any time since the records are missing.
     fn end_missing(&mut self, found: &HashSet<u32>, now: u64) {
+        let open = self.holes.iter().filter(|hole| hole.mended == NEVER);
+        let since = open.map(|hole| hole.from).min().unwrap_or(now);
         let missing: Vec<Id> = self
             .lives
             .iter()
@@ -195,7 +197,7 @@ impl ProcTable {
             .collect();
         for id in missing {
             if let Some(life) = self.lives.get_mut(id) {
-                life.gone = now;
+                life.gone = since.max(life.born);
             }
             self.bury(id, now);
         }

@@ -86,7 +86,7 @@ pub struct ProcStats {
 /// A time in which records are missing.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hole {
-    from: u64,
+    pub(super) from: u64,
     to: u64,
     /// When /proc had been read again, or never.
     pub(super) mended: u64,
@@ -177,7 +177,7 @@ impl ProcTable {
 
     fn lose(&mut self, count: u64, from: u64, to: u64) {
         self.stats.losses += 1;
-        self.stats.lost += count.max(1);
+        self.stats.lost = self.stats.lost.saturating_add(count.max(1));
         match self.holes.last_mut().filter(|hole| hole.mended == NEVER) {
             Some(hole) => {
                 hole.from = hole.from.min(from);
@@ -189,6 +189,13 @@ impl ProcTable {
                 mended: NEVER,
             }),
         }
+    }
+
+    /// Makes a life that tests have begun without a birth as good as one met in /proc.
+    #[cfg(test)]
+    pub(super) fn assume_seen(&mut self, pid: u32) {
+        let life = self.lives.newest(pid).and_then(|id| self.lives.get_mut(id));
+        life.unwrap().provisional = false;
     }
 
     /// Whether records have been lost since /proc was last read: time for [`ProcTable::snapshot`].
