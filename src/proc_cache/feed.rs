@@ -433,7 +433,7 @@ mod tests {
         let mut child = Command::new("/bin/true").uid(4321).spawn().unwrap();
         child.wait().unwrap();
         let euid = |what: &ProcChange| *what == ProcChange::Euid { uid: 4321 };
-        drain_until(&mut feed, child.id(), euid);
+        drain_until(&mut feed, &mut Vec::new(), child.id(), euid);
     }
 
     #[test]
@@ -448,6 +448,7 @@ mod tests {
         assert_eq!(knowledge, Knowledge::WithoutNames, "{:?}", feed.ways());
         let mut child = Command::new("/bin/sleep").arg("600").spawn().unwrap();
         let (me, pid) = (std::process::id(), child.id());
+        let mut records = Vec::new();
         drain_until(
             &mut feed,
             pid,
@@ -460,7 +461,7 @@ mod tests {
         );
         child.kill().unwrap();
         child.wait().unwrap();
-        drain_until(&mut feed, pid, |what| *what == ProcChange::Exit);
+        drain_until(&mut feed, &mut records, pid, |what| *what == ProcChange::Exit);
     }
 
     #[test]
@@ -493,18 +494,23 @@ mod tests {
         assert_eq!(me.attribution, Attribution::Exact);
     }
 
-    /// Drains until the process has had such a change.
-    fn drain_until(feed: &mut ProcFeed, pid: u32, wanted: impl Fn(&ProcChange) -> bool) {
+    /// Drains into `records` until the process has had such a change.
+    fn drain_until(
+        feed: &mut ProcFeed,
+        records: &mut Vec<ProcRecord>,
+        pid: u32,
+        wanted: impl Fn(&ProcChange) -> bool,
+    ) {
         let deadline = Instant::now() + Duration::from_secs(20);
-        let mut records = Vec::new();
         while Instant::now() < deadline {
-            feed.drain(&mut records);
             let mut of_pid = records.iter().filter(|record| record.pid == pid);
             if of_pid.any(|record| wanted(&record.what)) {
                 return;
             }
+            feed.drain(records);
             std::thread::yield_now();
         }
+        records.retain(|record| record.pid == pid);
         panic!("it did not come; these did: {records:?}");
     }
 }
