@@ -6,8 +6,10 @@
 
 mod enrich;
 mod expand;
+mod legacy;
 pub mod probe;
 mod resolve;
+mod returns;
 mod select;
 mod tell;
 mod window;
@@ -20,8 +22,7 @@ use crate::dir_cache::{DirTree, FileTable, NodeId};
 use crate::event::{FileEvent, WallTime};
 use crate::fid_parser::raw::{FsId, HandleKey};
 use crate::monitored::{GroupName, WatchSet};
-use crate::proc_cache::ProcTable;
-use crate::proc_cache::record::ProcRecord;
+use crate::proc_cache::{ProcRecord, ProcTable};
 use probe::Probe;
 
 /// What was read in one go from one group of marks.
@@ -31,7 +32,9 @@ pub struct Batch {
     pub group: u16,
     /// The records as the kernel wrote them.
     pub bytes: Vec<u8>,
-    /// When it was read, on CLOCK_MONOTONIC.
+    /// When the queue was last seen empty before, on CLOCK_MONOTONIC: no event is older.
+    pub from: u64,
+    /// When it was read, on CLOCK_MONOTONIC: no event is younger.
     pub mono: u64,
     /// When it was read, on the wall clock.
     pub wall: WallTime,
@@ -150,6 +153,7 @@ pub struct Pipeline {
     awaited: Vec<resolve::Awaited>,
     parked: tell::Parked,
     replaced: tell::Replaced,
+    moved: returns::Moved,
     procs: ProcTable,
     people: enrich::People,
     counts: Counts,
@@ -177,6 +181,7 @@ impl Pipeline {
             awaited: Vec::new(),
             parked: tell::Parked::default(),
             replaced: tell::Replaced::default(),
+            moved: returns::Moved::default(),
             procs,
             people: enrich::People::default(),
             counts: Counts::default(),
@@ -194,6 +199,7 @@ impl Pipeline {
         probe: &mut dyn Probe,
         sink: &mut dyn FnMut(Outcome<'_>),
     ) {
+        self.tick(now);
         self.take_in(batches);
         loop {
             self.stamp += 1;
@@ -207,6 +213,9 @@ impl Pipeline {
             self.tell_until(end, probe, sink);
             if !self.window.is_empty() {
                 return;
+            }
+            if self.verify_returns(probe, sink) {
+                continue;
             }
             self.end_window(now, sink);
             let Some(loss) = self.behind_loss.pop_front().and_then(|batch| batch.lost) else {
@@ -340,6 +349,15 @@ impl Pipeline {
         }
     }
 
+    /// Tells the tree what time it is, in the coarse unit of disuse.
+    fn tick(&mut self, now: u64) {
+        if now != u64::MAX && self.settings.dir_ttl > 0 {
+            let unit = (self.settings.dir_ttl / u64::from(TICKS_OF_TTL)).max(1);
+            let tick = now / 1_000_000_000 / unit;
+            self.tree.set_now((tick & u64::from(u16::MAX)) as u16);
+        }
+    }
+
     /// The queue was seen empty: what only unread records could refer to may go.
     fn end_window(&mut self, now: u64, sink: &mut dyn FnMut(Outcome<'_>)) {
         if self.window.overflowed {
@@ -358,11 +376,6 @@ impl Pipeline {
             self.lose(loss, sink);
         }
         self.window.reset();
-        if now != u64::MAX && self.settings.dir_ttl > 0 {
-            let seconds = now / 1_000_000_000;
-            let tick = seconds / (self.settings.dir_ttl / u64::from(TICKS_OF_TTL)).max(1);
-            self.tree.set_now((tick & u64::from(u16::MAX)) as u16);
-        }
         if self.tree.trim() {
             self.routes.clear();
             self.replaced.clear();

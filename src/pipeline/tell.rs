@@ -14,6 +14,7 @@ use crate::dir_cache::{NodeId, Place};
 use crate::event::{Attribution, EventType, FileEvent, WallTime};
 use crate::fid_parser::bits;
 use crate::fid_parser::raw::HandleKey;
+use crate::proc_cache::Span;
 
 /// Records that name only a file of which nothing is known yet; its DELETE or CREATE comes next.
 #[derive(Debug, Default)]
@@ -25,7 +26,7 @@ pub(super) struct Parked {
 struct ParkedRecord {
     bits: u64,
     pid: u32,
-    mono: u64,
+    span: Span,
     wall: WallTime,
 }
 
@@ -44,7 +45,7 @@ impl Parked {
         self.records.retain(|_, parked| {
             parked
                 .iter()
-                .any(|record| now.saturating_sub(record.mono) < PARKED_FOR)
+                .any(|record| now.saturating_sub(record.span.to) < PARKED_FOR)
         });
         counts.unplaced += (before - self.records.len()) as u64;
     }
@@ -83,7 +84,7 @@ impl Replaced {
 }
 
 /// Where something happened.
-enum Location {
+pub(super) enum Location {
     /// The entry `name` of a directory.
     Entry {
         dir: NodeId,
@@ -95,11 +96,13 @@ enum Location {
 }
 
 /// Whose and when.
-#[derive(Clone, Copy)]
-struct Deed {
-    pid: u32,
-    mono: u64,
-    wall: WallTime,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deed {
+    pub(super) pid: u32,
+    pub(super) span: Span,
+    pub(super) wall: WallTime,
+    /// It is certain that it happened, but not when, so not by whom either.
+    pub(super) is_inferred: bool,
 }
 
 impl Pipeline {
@@ -111,6 +114,9 @@ impl Pipeline {
         sink: &mut dyn FnMut(Outcome<'_>),
     ) {
         self.counts.records += (end - self.window.next) as u64;
+        if self.settings.legacy {
+            self.window.attach_files();
+        }
         for step in expand::order(&self.window, end) {
             self.tell(step, probe, sink);
         }
@@ -121,8 +127,9 @@ impl Pipeline {
         let rec = self.window.recs[step.rec as usize];
         let deed = Deed {
             pid: rec.pid,
-            mono: self.window.mono(&rec),
+            span: self.window.span(&rec),
             wall: self.window.wall(&rec),
+            is_inferred: false,
         };
         if rec.mask & bits::RENAME != 0 {
             self.tell_rename(&rec, deed, probe, sink);
@@ -131,7 +138,7 @@ impl Pipeline {
         } else {
             self.tell_kinds(&rec, step.bits, deed, probe, sink);
         }
-        self.keep_tree(&rec, step.bits, probe, sink);
+        self.keep_tree(&rec, step.bits, deed, probe, sink);
     }
 
     fn tell_kinds(
@@ -204,7 +211,7 @@ impl Pipeline {
 
     fn park(&mut self, number: u32, kinds: u64, deed: Deed) {
         if self.parked.records.len() >= PARKED_AT_MOST {
-            self.parked.expire(&mut self.counts, deed.mono);
+            self.parked.expire(&mut self.counts, deed.span.to);
         }
         if self.parked.records.len() >= PARKED_AT_MOST {
             self.counts.unplaced += 1;
@@ -213,7 +220,7 @@ impl Pipeline {
         let record = ParkedRecord {
             bits: kinds,
             pid: deed.pid,
-            mono: deed.mono,
+            span: deed.span,
             wall: deed.wall,
         };
         let key = self.window.files[number as usize].key;
@@ -232,8 +239,9 @@ impl Pipeline {
         for record in self.parked.records.remove(&key).unwrap_or_default() {
             let deed = Deed {
                 pid: record.pid,
-                mono: record.mono,
+                span: record.span,
                 wall: record.wall,
+                is_inferred: false,
             };
             self.tell_at(rec, record.bits, location, deed, probe, sink);
         }
@@ -380,7 +388,7 @@ impl Pipeline {
     }
 
     /// The ways to a place that lead into a watch; `None` when nobody watches there.
-    fn found(&mut self, location: &Location, is_dir: bool) -> Option<Found> {
+    pub(super) fn found(&mut self, location: &Location, is_dir: bool) -> Option<Found> {
         match location {
             Location::Entry { dir, name, seen } => {
                 let Self {
@@ -468,7 +476,7 @@ impl Pipeline {
             }
             return;
         }
-        if !self.is_in_group(deed.pid, deed.mono, group) {
+        if !self.is_in_group(deed.pid, deed.span, group) {
             return;
         }
         let size = self.size(kind, rec, seen, &path, probe);
@@ -482,7 +490,7 @@ impl Pipeline {
         clippy::too_many_arguments,
         reason = "one line has that many sources; a struct would only rename them"
     )]
-    fn write(
+    pub(super) fn write(
         &mut self,
         kind: EventType,
         hit: Hit,
@@ -508,7 +516,10 @@ impl Pipeline {
             other_path: other,
             attribution: Attribution::Exact,
         };
-        self.name_process(&mut event, deed.pid, deed.mono, group);
+        self.name_process(&mut event, deed.pid, deed.span, group);
+        if deed.is_inferred && event.attribution == Attribution::Exact {
+            event.attribution = Attribution::Ambiguous;
+        }
         self.counts.told += 1;
         sink(Outcome::Log {
             group: &self.rules.groups[usize::from(group)],
@@ -521,6 +532,7 @@ impl Pipeline {
         &mut self,
         rec: &Rec,
         told: u64,
+        deed: Deed,
         probe: &mut dyn Probe,
         sink: &mut dyn FnMut(Outcome<'_>),
     ) {
@@ -535,6 +547,9 @@ impl Pipeline {
         };
         match (rec.object, place) {
             (Object::Dir(dir), Some(at)) if moved_or_made => {
+                if told & bits::RENAME != 0 {
+                    self.note_move(dir, rec, deed);
+                }
                 let Self { tree, window, .. } = self;
                 tree.put(dir, at.dir, window.name(at.name));
                 self.directory_appeared(dir, told & bits::CREATE == 0, sink);
@@ -603,17 +618,17 @@ impl Pipeline {
 }
 
 /// A place, the ways to it, and who wants to know.
-struct Found {
+pub(super) struct Found {
     routes: Option<Arc<Routes>>,
     /// Without routes: the whole paths.
     paths: SmallVec<[Vec<u8>; 1]>,
     name: SmallVec<[u8; 64]>,
-    hits: SmallVec<[Hit; 2]>,
+    pub(super) hits: SmallVec<[Hit; 2]>,
     seen: Option<At>,
 }
 
 impl Found {
-    fn path(&self, hit: Hit) -> Vec<u8> {
+    pub(super) fn path(&self, hit: Hit) -> Vec<u8> {
         match &self.routes {
             Some(routes) => select::joined(&routes.0[usize::from(hit.route)].path, &self.name),
             None => {

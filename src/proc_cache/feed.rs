@@ -461,7 +461,9 @@ mod tests {
         );
         child.kill().unwrap();
         child.wait().unwrap();
-        drain_until(&mut feed, &mut records, pid, |what| *what == ProcChange::Exit);
+        drain_until(&mut feed, &mut records, pid, |what| {
+            *what == ProcChange::Exit
+        });
     }
 
     #[test]

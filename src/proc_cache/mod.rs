@@ -15,10 +15,10 @@ mod marker;
 mod names;
 mod proc_fs;
 mod process;
-pub mod record;
+mod record;
 mod slab;
 mod snapshot;
-pub mod table;
+mod table;
 mod wire;
 
 #[cfg(test)]

@@ -48,7 +48,6 @@ impl ProcTable {
         now: u64,
         clock: &dyn Fn() -> u64,
     ) -> io::Result<usize> {
-        self.proc_root = proc_root.to_owned();
         let ticks = Ticks::now();
         let listed = proc_fs::list(proc_root)?;
         let mut found = HashSet::with_capacity(listed.len());

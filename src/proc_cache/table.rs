@@ -1,9 +1,7 @@
 //! Every process as it was at any moment that an unread event may still refer to.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::marker::{self, Markers, Span};
 use super::names::{Interner, UserNames};
@@ -23,8 +21,8 @@ const LINGERS: u64 = 1_000_000_000;
 /// How much the table may remember.
 #[derive(Clone, Copy, Debug)]
 pub struct ProcLimits {
-    /// How long a dead process is remembered.
-    pub ttl: Duration,
+    /// How long a dead process is remembered, in nanoseconds.
+    pub ttl: u64,
     /// How many dead processes are remembered at most, not counting ancestors of others.
     pub max_dead: usize,
 }
@@ -32,7 +30,7 @@ pub struct ProcLimits {
 impl Default for ProcLimits {
     fn default() -> Self {
         Self {
-            ttl: Duration::from_secs(600),
+            ttl: 600_000_000_000,
             max_dead: 32_768,
         }
     }
@@ -105,7 +103,6 @@ pub struct ProcTable {
     markers: Markers,
     pub(super) holes: Vec<Hole>,
     forgot_nameless: u64,
-    pub(super) proc_root: PathBuf,
     stats: ProcStats,
 }
 
@@ -122,7 +119,6 @@ impl ProcTable {
             markers: Markers::Nowhere,
             holes: Vec::new(),
             forgot_nameless: 0,
-            proc_root: PathBuf::from("/proc"),
             stats: ProcStats::default(),
         }
     }
@@ -334,13 +330,12 @@ impl ProcTable {
     /// Forgets the dead whose time has come; to be called now and then with the time of the
     /// oldest event that may still be unread.
     pub fn forget(&mut self, now: u64) {
-        let ttl = self.limits.ttl.as_nanos() as u64;
-        let horizon = now.saturating_sub(ttl);
+        let horizon = now.saturating_sub(self.limits.ttl);
         while self.dead.front().is_some_and(|&(gone, _)| gone < horizon) {
             self.forget_oldest();
         }
         self.holes.retain(|hole| hole.mended >= horizon);
-        if now.saturating_sub(self.forgot_nameless) > ttl {
+        if now.saturating_sub(self.forgot_nameless) > self.limits.ttl {
             self.forgot_nameless = now;
             self.users.forget_nameless();
         }
@@ -394,50 +389,6 @@ impl ProcTable {
                 to: when,
             },
         ))
-    }
-
-    /// Like [`ProcTable::at`], but always an answer: what the table does not know is asked of
-    /// /proc, and what /proc does not know is `unknown`.
-    pub fn identify(&mut self, pid: u32, when: u64) -> Who {
-        let known = self.at(pid, when);
-        known
-            .or_else(|| self.probe(pid, when))
-            .unwrap_or_else(|| self.nobody(pid))
-    }
-
-    /// Like [`ProcTable::at_event`], but always an answer.
-    pub fn identify_event(&mut self, pid: u32, span: Span) -> Who {
-        let known = self.at_event(pid, span);
-        known
-            .or_else(|| self.probe(pid, span.to))
-            .unwrap_or_else(|| self.nobody(pid))
-    }
-
-    fn probe(&mut self, pid: u32, when: u64) -> Option<Who> {
-        // 0: a process of a pid namespace that we cannot see into.
-        if pid == 0 {
-            return None;
-        }
-        let root = self.proc_root.clone();
-        self.probe_proc(&root, pid, when)
-    }
-
-    fn nobody(&self, pid: u32) -> Who {
-        Who {
-            pid,
-            tgid: pid,
-            ppid: 0,
-            comm: Arc::clone(&self.unknown),
-            exe: None,
-            user: Arc::clone(&self.unknown),
-            attribution: Attribution::Unknown,
-            at: Place {
-                id: Id::MAX,
-                serial: u64::MAX,
-                since: 0,
-                when: 0,
-            },
-        }
     }
 
     /// The process that caused an event of `pid` in `span`, told by the OPEN_EXEC events seen

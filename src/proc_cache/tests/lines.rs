@@ -1,7 +1,5 @@
 //! Lines of ancestors, generations of a pid, and what is forgotten.
 
-use std::time::Duration;
-
 use super::*;
 
 fn with_init() -> ProcTable {
@@ -208,7 +206,7 @@ fn a_threads_own_name_is_not_the_processs() {
 #[test]
 fn the_dead_are_bounded_in_number_and_time() {
     let limits = ProcLimits {
-        ttl: Duration::from_secs(10),
+        ttl: 10_000 * MS,
         max_dead: 100,
     };
     let mut table = ProcTable::new(limits);
@@ -259,18 +257,4 @@ fn a_process_that_forks_and_dies_for_ever_holds_a_bounded_past() {
     assert!(chain.split(';').count() < 600);
     assert!(table.belongs_to(5100, 6000 * MS, "bomb"));
     assert!(table.belongs_to(5100, 6000 * MS, "init"));
-}
-
-#[test]
-fn a_process_that_nobody_knows_is_unknown() {
-    let mut table = with_init();
-    let nobody = table.identify(u32::MAX - 1, 10 * MS);
-    assert_eq!((&*nobody.comm, &*nobody.user), ("unknown", "unknown"));
-    assert_eq!(nobody.attribution, Attribution::Unknown);
-    assert_eq!(
-        (nobody.pid, nobody.tgid, nobody.ppid),
-        (u32::MAX - 1, u32::MAX - 1, 0)
-    );
-    assert!(!table.belongs(&nobody, "unknown"));
-    assert_eq!(table.identify(0, 10 * MS).attribution, Attribution::Unknown);
 }

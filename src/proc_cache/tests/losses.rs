@@ -163,9 +163,10 @@ fn hostile_records_break_nothing() {
             from: time / 2,
             to: time,
         };
-        let who = table.identify_event(pid, span);
-        table.chain_of(&who);
-        table.belongs(&who, "x");
+        if let Some(who) = table.at_event(pid, span) {
+            table.chain_of(&who);
+            table.belongs(&who, "x");
+        }
     }
     table.forget(u64::MAX / 2);
 }
