@@ -451,11 +451,13 @@ mod tests {
         let mut records = Vec::new();
         drain_until(
             &mut feed,
+            &mut records,
             pid,
             |what| matches!(what, ProcChange::Fork { ppid } if *ppid == me),
         );
         drain_until(
             &mut feed,
+            &mut records,
             pid,
             |what| matches!(what, ProcChange::ReadBack { comm, .. } if comm.as_bytes() == b"sleep"),
         );

@@ -1,9 +1,9 @@
 //! Names kept once: comms, paths of programs, names of users.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use dashmap::DashMap;
+use hashbrown::HashMap;
 
 use crate::sys::account;
 

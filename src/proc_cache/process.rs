@@ -137,8 +137,8 @@ pub(super) struct Process {
     pub(super) older: Option<Id>,
     /// Tells this life from others that had the same place in the table.
     pub(super) serial: u64,
-    /// In time order, never empty.
-    pub(super) versions: SmallVec<[Version; 1]>,
+    /// In time order, never empty. Most lives are a fork and an exec.
+    pub(super) versions: SmallVec<[Version; 2]>,
     pub(super) marks: Option<Box<Marks>>,
 }
 
@@ -163,7 +163,7 @@ impl Process {
             children: 0,
             older: None,
             serial: 0,
-            versions: SmallVec::from_buf([first]),
+            versions: smallvec::smallvec![first],
             marks: None,
         }
     }

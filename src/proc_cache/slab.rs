@@ -1,6 +1,6 @@
 //! Where the lives of processes are kept, found by pid and linked to their parents.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::process::{Id, Process};
 
