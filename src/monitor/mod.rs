@@ -1,9 +1,15 @@
 //! The machinery around the pipeline: feed, engine, marks, daemon.
 #![forbid(unsafe_code)]
 
+pub mod ask;
 pub mod control;
+pub mod core;
+pub mod daemon;
+pub mod engine;
+pub mod feed;
+pub mod lock;
+pub mod marks;
+pub mod report;
+pub mod writer;
 
-/// Temporary stand-in.
-pub fn run_daemon(config: crate::config::Config, debug: bool) -> anyhow::Result<std::process::ExitCode> {
-    anyhow::bail!("not yet {config:?} {debug}")
-}
+pub use daemon::run_daemon;
