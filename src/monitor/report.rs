@@ -2,11 +2,6 @@
 //!
 //! `error`: events were lost or never will be recorded. `warning`: unexpected, nothing lost.
 //! `info`: start, stop, a watch. `debug`: only with `--debug`.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "the one place of the daemon that prints"
-)]
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -59,8 +59,18 @@ pub(super) struct Route {
     pub(super) path: Box<[u8]>,
     /// Rules whose root is this directory or above it.
     pub(super) above: SmallVec<[u16; 2]>,
-    /// Rules whose root is below this directory: the next component of the root's path, and whether it is the last.
-    pub(super) below: SmallVec<[(u16, Box<[u8]>, bool); 1]>,
+    /// Rules whose root is below this directory.
+    pub(super) below: SmallVec<[Ahead; 1]>,
+}
+
+/// A watched path that leads on from a directory.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    pub(super) rule: u16,
+    /// The next component of the path.
+    pub(super) next: Box<[u8]>,
+    /// Whether the path ends with it.
+    pub(super) last: bool,
 }
 
 /// The ways to reach a directory that lead into a watch. Most directories of a filesystem have none.
@@ -184,7 +194,11 @@ fn route(rules: &Rules, path: Vec<u8>) -> Option<Route> {
                 .unwrap_or_default()
                 .into();
             let last = next.len() == rest.len();
-            route.below.push((number as u16, next, last));
+            route.below.push(Ahead {
+                rule: number as u16,
+                next,
+                last,
+            });
         }
     }
     (!route.above.is_empty() || !route.below.is_empty()).then_some(route)
@@ -216,8 +230,8 @@ pub(super) fn hits(
         let roots = route
             .below
             .iter()
-            .filter(|(_, next, last)| *last && **next == *name)
-            .map(|(rule, ..)| *rule);
+            .filter(|ahead| ahead.last && *ahead.next == *name)
+            .map(|ahead| ahead.rule);
         for rule in roots.chain(route.above.iter().copied()) {
             let decides = &rules.rules[rule as usize];
             if !decides.scope.exclude.is_empty()

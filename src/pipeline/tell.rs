@@ -7,7 +7,7 @@ use smallvec::{SmallVec, smallvec};
 
 use super::expand::{self, Step};
 use super::probe::Probe;
-use super::select::{self, Hit, Routes};
+use super::select::{self, Ahead, Hit, Routes};
 use super::window::{At, Object, Rec};
 use super::{Counts, Outcome, Pipeline};
 use crate::dir_cache::{NodeId, Place};
@@ -54,7 +54,7 @@ impl Parked {
 /// and the records about its end carry its handle only.
 #[derive(Debug, Default)]
 pub(super) struct Replaced {
-    places: SmallVec<[(u32, NodeId, Box<[u8]>); 4]>,
+    places: Vec<(u32, NodeId, Box<[u8]>)>,
 }
 
 impl Replaced {
@@ -424,7 +424,7 @@ impl Pipeline {
         let Some(routes) = found.routes.as_ref().filter(|_| gone || back) else {
             return;
         };
-        for (rule, next, _) in routes.0.iter().flat_map(|route| &route.below) {
+        for Ahead { rule, next, .. } in routes.0.iter().flat_map(|route| &route.below) {
             if **next == *found.name {
                 let root = &self.rules.rules[usize::from(*rule)].scope.root;
                 sink(if gone {
