@@ -15,7 +15,10 @@ pub struct WallTime(pub i64);
 /// which merged kernel bits are told is decided in `pipeline::expand`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
-#[expect(missing_docs, reason = "each variant is the kernel's FAN_ constant of that name, see fanotify_mark(2)")]
+#[expect(
+    missing_docs,
+    reason = "each variant is the kernel's FAN_ constant of that name, see fanotify_mark(2)"
+)]
 pub enum EventType {
     Access,
     Modify,
@@ -85,7 +88,11 @@ pub struct UnknownEventType(pub String);
 
 impl fmt::Display for UnknownEventType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "'{}' is not an event type (one of", self.0.escape_debug())?;
+        write!(
+            f,
+            "'{}' is not an event type (one of",
+            self.0.escape_debug()
+        )?;
         for kind in EventType::ALL {
             write!(f, " {kind}")?;
         }
@@ -151,11 +158,15 @@ impl TypeSet {
 
     /// The members in the order of [`EventType::ALL`].
     pub fn iter(self) -> impl Iterator<Item = EventType> {
-        EventType::ALL.into_iter().filter(move |kind| self.contains(*kind))
+        EventType::ALL
+            .into_iter()
+            .filter(move |kind| self.contains(*kind))
     }
 
     /// Reads words such as `CREATE`, `modify,delete` or `all`, as given to `--types`.
-    pub fn parse<S: AsRef<str>>(words: impl IntoIterator<Item = S>) -> Result<Self, UnknownEventType> {
+    pub fn parse<S: AsRef<str>>(
+        words: impl IntoIterator<Item = S>,
+    ) -> Result<Self, UnknownEventType> {
         let mut set = Self::EMPTY;
         for list in words {
             for word in list.as_ref().split(',') {
@@ -234,7 +245,10 @@ mod tests {
     #[test]
     fn comma_lists_and_all_are_understood() {
         let set = TypeSet::parse(["create,Modify", "DELETE"]).unwrap();
-        assert_eq!(set.iter().map(EventType::name).collect::<Vec<_>>(), ["MODIFY", "CREATE", "DELETE"]);
+        assert_eq!(
+            set.iter().map(EventType::name).collect::<Vec<_>>(),
+            ["MODIFY", "CREATE", "DELETE"]
+        );
         assert_eq!(TypeSet::parse(["All"]).unwrap(), TypeSet::ALL);
         assert!(TypeSet::parse(["CREATE,BOGUS"]).is_err());
         assert!(TypeSet::parse([""]).is_err());

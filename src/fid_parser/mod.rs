@@ -1,2 +1,6 @@
-//! Kernel bytes to values, no I/O.
+//! Kernel bytes to values: records of a fanotify read, no I/O, never a panic.
 #![forbid(unsafe_code)]
+
+pub mod bits;
+pub mod raw;
+pub mod wire;

@@ -86,7 +86,7 @@ impl Dir {
                 libc::AT_SYMLINK_NOFOLLOW,
             )
         };
-        match cvt(ret.into()) {
+        match cvt(ret) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
@@ -108,7 +108,7 @@ impl Dir {
         // SAFETY: the descriptor is open as long as `self`; both names are NUL-terminated and
         // outlive the call.
         let ret = unsafe { libc::renameat(fd, from.as_ptr(), fd, to.as_ptr()) };
-        cvt(ret.into()).map(drop)
+        cvt(ret).map(drop)
     }
 
     /// Removes the entry `name`, which is not a directory.
@@ -117,7 +117,7 @@ impl Dir {
         // SAFETY: the descriptor is open as long as `self`; the name is NUL-terminated and
         // outlives the call.
         let ret = unsafe { libc::unlinkat(self.file.as_raw_fd(), name.as_ptr(), 0) };
-        cvt(ret.into()).map(drop)
+        cvt(ret).map(drop)
     }
 
     fn openat(&self, name: &str, flags: libc::c_int, mode: u32) -> io::Result<File> {
@@ -133,7 +133,7 @@ impl Dir {
                 mode as libc::c_uint,
             )
         };
-        let fd = cvt(ret.into())? as libc::c_int;
+        let fd = cvt(ret)?;
         // SAFETY: the kernel has just given us this descriptor, so nobody else owns it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         Ok(File::from(fd))

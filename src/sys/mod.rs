@@ -2,15 +2,31 @@
 //!
 //! Nothing here knows what fsmon is. Each wrapper owns its descriptors, turns
 //! -1 into `io::Error` in one place ([`cvt`]) and hands out std types.
-#![expect(unsafe_code, reason = "system calls that std does not wrap live here and nowhere else")]
+#![expect(
+    unsafe_code,
+    reason = "system calls that std does not wrap live here and nowhere else"
+)]
 
 pub mod account;
+pub mod async_fd;
+pub mod clock;
 pub mod dirfd;
+pub mod epoll;
+pub mod fanotify;
 pub mod files;
+pub mod handle;
+pub mod mount;
+pub mod netlink;
+pub mod perf;
+pub mod statfs;
 
 use std::io;
 
 /// Turns the C convention "-1 and errno" into a `Result`.
-pub(crate) fn cvt(ret: libc::c_long) -> io::Result<libc::c_long> {
-    if ret == -1 { Err(io::Error::last_os_error()) } else { Ok(ret) }
+pub(crate) fn cvt<T: PartialEq + From<i8>>(ret: T) -> io::Result<T> {
+    if ret == T::from(-1) {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(ret)
+    }
 }

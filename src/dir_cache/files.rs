@@ -1,0 +1,141 @@
+//! The last known place and size of files in watched directories.
+//!
+//! Some records name only an object (a link count that changed, the end of a file that was open
+//! when its name went), and a deleted file can no longer be asked for its size. Bounded by two
+//! generations: when the young one is full it becomes the old one, and what was not used since goes.
+
+use hashbrown::HashMap;
+
+use super::tree::{DirTree, NodeId};
+use crate::fid_parser::raw::HandleKey;
+
+/// What is known of one file.
+#[derive(Clone, Debug)]
+pub struct KnownFile {
+    /// The directory it was last seen in.
+    pub dir: NodeId,
+    /// Its name there.
+    pub name: Box<[u8]>,
+    /// Its last size, if it was ever asked for.
+    pub size: Option<u64>,
+    /// The number of the step in which the size was asked for.
+    pub sized_in: u64,
+    /// What the answer was; 0 when the file was gone.
+    pub now: u64,
+}
+
+/// Files by their handle.
+#[derive(Debug)]
+pub struct FileTable {
+    young: HashMap<HandleKey, KnownFile>,
+    old: HashMap<HandleKey, KnownFile>,
+    capacity: usize,
+}
+
+impl FileTable {
+    /// Makes a table for at most `capacity` files.
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            young: HashMap::new(),
+            old: HashMap::new(),
+            capacity,
+        }
+    }
+
+    /// Number of files known.
+    pub fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+
+    /// Whether no file is known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns what is known of a file.
+    pub fn find(&self, key: &HandleKey) -> Option<&KnownFile> {
+        self.young.get(key).or_else(|| self.old.get(key))
+    }
+
+    /// Returns what is known of a file, to be changed.
+    pub fn find_mut(&mut self, key: &HandleKey) -> Option<&mut KnownFile> {
+        match self.young.get_mut(key) {
+            Some(file) => Some(file),
+            None => self.old.get_mut(key),
+        }
+    }
+
+    /// Notes that the file was seen as `name` in `dir`, and returns what is known of it.
+    pub fn see(
+        &mut self,
+        tree: &mut DirTree,
+        key: &HandleKey,
+        dir: NodeId,
+        name: &[u8],
+    ) -> &mut KnownFile {
+        if !self.young.contains_key(key) {
+            let file = self.old.remove(key).unwrap_or_else(|| {
+                tree.retain(dir);
+                KnownFile {
+                    dir,
+                    name: name.into(),
+                    size: None,
+                    sized_in: 0,
+                    now: 0,
+                }
+            });
+            self.make_room(tree);
+            self.young.insert(*key, file);
+        }
+        let file = self.young.get_mut(key).expect("it was put there above");
+        if file.dir != dir {
+            tree.retain(dir);
+            tree.release(file.dir);
+            file.dir = dir;
+        }
+        if *file.name != *name {
+            file.name = name.into();
+        }
+        file
+    }
+
+    /// Forgets all files.
+    pub fn clear(&mut self, tree: &mut DirTree) {
+        for (_, file) in self.young.drain().chain(self.old.drain()) {
+            tree.release(file.dir);
+        }
+    }
+
+    fn make_room(&mut self, tree: &mut DirTree) {
+        if self.young.len() * 2 < self.capacity {
+            return;
+        }
+        for (_, file) in self.old.drain() {
+            tree.release(file.dir);
+        }
+        std::mem::swap(&mut self.young, &mut self.old);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_recently_used_stay_and_the_table_stays_small() {
+        let mut tree = DirTree::new(10, 0);
+        let dir = tree.intern(&HandleKey::new(0, 1, b"dir"));
+        let mut files = FileTable::new(100);
+        let key = |n: u32| HandleKey::new(0, 1, &n.to_le_bytes());
+        for n in 0..1000 {
+            files.see(&mut tree, &key(n), dir, b"x").size = Some(u64::from(n));
+            files.see(&mut tree, &key(0), dir, b"kept");
+        }
+        assert!(files.len() <= 101);
+        assert_eq!(files.find(&key(0)).unwrap().size, Some(0));
+        assert_eq!(&*files.find(&key(0)).unwrap().name, b"kept");
+        assert!(files.find(&key(1)).is_none());
+        files.clear(&mut tree);
+        assert!(files.is_empty());
+    }
+}

@@ -1,0 +1,1 @@
+//! Seeds the tree by looking at the directories themselves.

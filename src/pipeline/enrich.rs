@@ -1,0 +1,167 @@
+//! Who did it and how large it is: asked for only when a line will be written, once a batch and process.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+
+use super::Pipeline;
+use super::probe::Probe;
+use super::window::{At, Object, Rec};
+use crate::event::{Attribution, EventType, FileEvent};
+use crate::monitored::GroupName;
+use crate::proc_cache::{ProcTable, Span, Who};
+
+/// What was already found out about the processes of the batch at hand.
+#[derive(Debug)]
+pub(super) struct People {
+    span: Span,
+    known: HashMap<u32, Person>,
+}
+
+impl Default for People {
+    fn default() -> Self {
+        Self {
+            span: Span { from: 0, to: 0 },
+            known: HashMap::new(),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Person {
+    who: Option<Who>,
+    chain: Option<Arc<str>>,
+    groups: SmallVec<[(u16, bool); 2]>,
+}
+
+impl People {
+    pub(super) fn forget(&mut self) {
+        self.known.clear();
+    }
+
+    fn person(&mut self, procs: &mut ProcTable, pid: u32, span: Span) -> &mut Person {
+        if self.span != span {
+            self.span = span;
+            self.known.clear();
+        }
+        self.known.entry(pid).or_insert_with(|| Person {
+            who: procs
+                .at_event(pid, span)
+                .or_else(|| procs.probe_proc(Path::new("/proc"), pid, span.from)),
+            chain: None,
+            groups: SmallVec::new(),
+        })
+    }
+}
+
+impl Pipeline {
+    /// Whether the process of a record belongs to a group.
+    pub(super) fn is_in_group(&mut self, pid: u32, span: Span, number: u16) -> bool {
+        let group = &self.rules.groups[usize::from(number)];
+        if group.is_global() {
+            return true;
+        }
+        let person = self.people.person(&mut self.procs, pid, span);
+        if let Some((_, belongs)) = person.groups.iter().find(|(known, _)| *known == number) {
+            return *belongs;
+        }
+        let belongs = person
+            .who
+            .as_ref()
+            .is_some_and(|who| self.procs.belongs(who, group.as_str()));
+        person.groups.push((number, belongs));
+        belongs
+    }
+
+    /// Fills in the fields about the process.
+    pub(super) fn name_process(&mut self, event: &mut FileEvent, pid: u32, span: Span, group: u16) {
+        let chained = self.settings.chain_always
+            || !self
+                .rules
+                .groups
+                .get(usize::from(group))
+                .is_some_and(GroupName::is_global);
+        let person = self.people.person(&mut self.procs, pid, span);
+        event.pid = pid;
+        let Some(who) = &person.who else {
+            event.cmd = "unknown".into();
+            event.user = "unknown".into();
+            event.attribution = Attribution::Unknown;
+            self.counts.unknown += 1;
+            return;
+        };
+        event.cmd = who.comm.clone();
+        event.user = who.user.clone();
+        event.ppid = who.ppid;
+        event.tgid = who.tgid;
+        event.exe = who.exe.clone();
+        event.attribution = who.attribution;
+        if chained {
+            let procs = &self.procs;
+            let chain = person
+                .chain
+                .get_or_insert_with(|| procs.chain_of(who).into());
+            event.chain = chain.clone();
+        }
+        match event.attribution {
+            Attribution::Exact => {}
+            Attribution::Ambiguous => self.counts.ambiguous += 1,
+            Attribution::Unknown => self.counts.unknown += 1,
+        }
+    }
+
+    /// The size to be logged: what it is now for what made or changed the object, else the last one known.
+    pub(super) fn size(
+        &mut self,
+        kind: EventType,
+        rec: &Rec,
+        at: Option<At>,
+        path: &[u8],
+        probe: &mut dyn Probe,
+    ) -> u64 {
+        let is_now = matches!(
+            kind,
+            EventType::Create
+                | EventType::Modify
+                | EventType::CloseWrite
+                | EventType::Attrib
+                | EventType::MovedTo
+        );
+        match rec.object {
+            Object::File(number) => {
+                let key = self.window.files[number as usize].key;
+                let Self {
+                    files,
+                    tree,
+                    window,
+                    stamp,
+                    ..
+                } = self;
+                let known = match at {
+                    Some(at) => Some(files.see(tree, &key, at.dir, window.name(at.name))),
+                    None => files.find_mut(&key),
+                };
+                let Some(known) = known else { return 0 };
+                if is_now || kind == EventType::MovedFrom && known.size.is_none() {
+                    if known.sized_in != *stamp {
+                        known.sized_in = *stamp;
+                        let now = probe.size_of(Some(&key), path);
+                        known.now = now.unwrap_or(0);
+                        known.size = now.or(known.size);
+                    }
+                    if is_now {
+                        return known.now;
+                    }
+                }
+                known.size.unwrap_or(0)
+            }
+            Object::Dir(dir) if is_now => {
+                probe.size_of(Some(&self.tree.key(dir)), path).unwrap_or(0)
+            }
+            Object::None if is_now => probe.size_of(None, path).unwrap_or(0),
+            Object::Dir(_) | Object::None => 0,
+        }
+    }
+}

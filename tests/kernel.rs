@@ -1,0 +1,150 @@
+//! The real daemon on real filesystems, against ground truth. Needs root.
+//!
+//! Each test does operations itself, remembers each, and the log must show exactly those. Tests are
+//! named scenario::filesystem and can run alone. Without root they are listed as ignored; with
+//! `FSMON_TEST_ROOT=require` that, or a missing mkfs, is a failure.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and this is a program of its own"
+)]
+
+#[path = "kernel/actor.rs"]
+mod actor;
+#[path = "kernel/churn.rs"]
+mod churn;
+#[path = "kernel/edges.rs"]
+mod edges;
+#[path = "kernel/flood.rs"]
+mod flood;
+#[path = "kernel/ground.rs"]
+mod ground;
+#[path = "kernel/lines.rs"]
+mod lines;
+#[path = "kernel/nasty.rs"]
+mod nasty;
+#[path = "kernel/recorder.rs"]
+mod recorder;
+#[path = "kernel/rmrf.rs"]
+mod rmrf;
+#[path = "kernel/storm.rs"]
+mod storm;
+#[path = "kernel/truth.rs"]
+mod truth;
+#[path = "kernel/wait.rs"]
+mod wait;
+#[path = "kernel/workers.rs"]
+mod workers;
+
+use std::env;
+use std::fs;
+use std::process::ExitCode;
+use std::sync::{Arc, RwLock};
+
+use libtest_mimic::{Arguments, Trial};
+
+use ground::Fs;
+
+fn main() -> ExitCode {
+    if workers::is_worker() {
+        return ExitCode::SUCCESS;
+    }
+    let mut arguments = Arguments::from_args();
+    if arguments.test_threads.is_none() {
+        arguments.test_threads = Some(2);
+    }
+    let mut suite = Suite::default();
+    churn::list(&mut suite);
+    flood::list(&mut suite);
+    rmrf::list(&mut suite);
+    storm::list(&mut suite);
+    nasty::list(&mut suite);
+    edges::list(&mut suite);
+    if !arguments.list && suite.is_root {
+        ground::sweep();
+    }
+    libtest_mimic::run(&arguments, suite.trials).exit_code()
+}
+
+/// The tests, and what this machine has for them.
+struct Suite {
+    trials: Vec<Trial>,
+    is_root: bool,
+    required: bool,
+    /// Held for reading by each test, for writing by one that must run alone.
+    turn: Arc<RwLock<()>>,
+}
+
+impl Default for Suite {
+    fn default() -> Self {
+        Self {
+            trials: Vec::new(),
+            is_root: rustix::process::geteuid().is_root(),
+            required: env::var_os("FSMON_TEST_ROOT").is_some_and(|value| value == "require"),
+            turn: Arc::default(),
+        }
+    }
+}
+
+impl Suite {
+    /// A test on one kind of filesystem.
+    fn on(&mut self, kind: Fs, scenario: &str, body: impl FnOnce(Fs) + Send + 'static) {
+        let name = format!("{scenario}::{}", kind.name());
+        self.add(name, &[kind.tool()], false, move || body(kind));
+    }
+
+    /// A test whose filesystem does not matter.
+    fn one(&mut self, name: &str, body: fn()) {
+        self.add(name.to_owned(), &["mount"], false, body);
+    }
+
+    /// A test that measures, so that no other may run beside it.
+    fn alone(&mut self, name: &str, tools: &[&'static str], body: fn()) {
+        self.add(name.to_owned(), tools, true, body);
+    }
+
+    fn add(
+        &mut self,
+        name: String,
+        tools: &[&'static str],
+        alone: bool,
+        body: impl FnOnce() + Send + 'static,
+    ) {
+        let lack = if self.is_root {
+            tools.iter().find(|tool| !is_installed(tool))
+        } else {
+            Some(&"root")
+        };
+        let (required, turn) = (self.required, Arc::clone(&self.turn));
+        let missing = lack.map(|lack| format!("needs {lack}"));
+        let ignored = missing.is_some() && !required;
+        let trial = Trial::test(name, move || {
+            if let Some(missing) = missing {
+                return Err(missing.into());
+            }
+            let held = if alone {
+                (None, Some(turn.write()))
+            } else {
+                (Some(turn.read()), None)
+            };
+            body();
+            drop(held);
+            Ok(())
+        });
+        let kind = if ignored {
+            lack.map_or(String::new(), |lack| format!("needs {lack}"))
+        } else {
+            String::new()
+        };
+        self.trials
+            .push(trial.with_kind(kind).with_ignored_flag(ignored));
+    }
+}
+
+fn is_installed(tool: &str) -> bool {
+    ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+        .iter()
+        .any(|folder| fs::metadata(format!("{folder}/{tool}")).is_ok())
+}

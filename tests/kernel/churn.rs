@@ -1,0 +1,68 @@
+//! Create, write, close, rename, unlink, ten thousand times by one process.
+
+use std::path::Path;
+
+use crate::Suite;
+use crate::actor::Actor;
+use crate::ground::{Fs, Ground};
+use crate::recorder::Home;
+use crate::workers::{Worker, together};
+
+const FILES: usize = 10_000;
+
+pub(crate) fn list(suite: &mut Suite) {
+    for kind in Fs::ALL {
+        suite.on(kind, "churn", |kind| churn(kind, None, FILES));
+    }
+    for kind in [Fs::Tmpfs, Fs::Ext4] {
+        suite.on(kind, "churn_legacy", |kind| {
+            churn(kind, Some("legacy-fanotify"), FILES / 5)
+        });
+    }
+}
+
+/// The operations, in their order.
+pub(crate) fn plan(actor: &mut Actor, root: &Path, files: usize) {
+    let top = actor.known(root);
+    for number in 0..files {
+        let file = actor.write(top, format!("a{number}"));
+        actor.rename(file, top, format!("b{number}"));
+        actor.unlink(file);
+    }
+}
+
+fn churn(kind: Fs, switches: Option<&'static str>, files: usize) {
+    let ground = Ground::new();
+    let root = ground.mount(kind);
+    let mut home = Home::new(&ground);
+    home.switches = switches;
+    home.watch("_global", &root, &["-r"]);
+    let mut recorder = home.start();
+    let worker = Worker::new("churn", &[root.to_str().unwrap(), &files.to_string()]);
+    let pid = worker.pid();
+    together(vec![worker]);
+    recorder.settle("_global", &root);
+    recorder.stop();
+
+    let mut actor = Actor::book(&root);
+    actor.set_weak(kind == Fs::Overlay, switches.is_some());
+    plan(&mut actor, &root, files);
+    let lines = home.log("_global");
+    actor.truth().check(&lines);
+    let stranger = lines
+        .iter()
+        .find(|line| line.pid != pid || !line.cmd.starts_with("kernel-"));
+    assert!(
+        stranger.is_none(),
+        "not done by {pid}: {}",
+        stranger.unwrap().show()
+    );
+    let sized = lines
+        .iter()
+        .find(|line| line.kind == "DELETE" && line.size > 1);
+    assert!(
+        sized.is_none(),
+        "no file was ever larger than a byte: {}",
+        sized.unwrap().show()
+    );
+}

@@ -1,0 +1,267 @@
+//! What the log must say, collected while the operations are done, and the comparison with what it says.
+//!
+//! The kernel merges unread records of one process on one name or one object, so a type that repeats may
+//! be told fewer times than it happened, never more. All else is compared exactly.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use crate::lines::Line;
+
+/// An object from its creation to its end, whatever it is called meanwhile.
+pub(crate) type Object = usize;
+
+/// Later than anything else that happens to an object.
+pub(crate) const GONE: u32 = u32::MAX;
+
+/// Types that the kernel tells of an object without its name: on a filesystem
+/// that takes no filesystem mark they are told only where an inode mark stands.
+const OF_ITSELF: [&str; 3] = ["ATTRIB", "DELETE_SELF", "MOVE_SELF"];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    kind: &'static str,
+    path: Vec<u8>,
+    other: Option<Vec<u8>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Slot {
+    least: u32,
+    most: u32,
+    /// Objects that can be meant, with the part of their life in which that can be.
+    who: Vec<(Object, u32, u32)>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Truth {
+    slots: HashMap<Key, Slot>,
+    /// For each object and type that may be merged: its keys, of which one at least must be told.
+    either: HashMap<(Object, &'static str), Vec<Key>>,
+    waived: HashMap<(Object, &'static str), bool>,
+    /// The filesystem does not tell what happens to an object itself.
+    pub(crate) lacks_self: bool,
+    /// The kernel does not join both sides of a rename.
+    pub(crate) lacks_pairs: bool,
+}
+
+impl Truth {
+    /// Exactly one more line of this kind.
+    pub(crate) fn must(
+        &mut self,
+        kind: &'static str,
+        path: &[u8],
+        other: Option<&[u8]>,
+        object: Object,
+        phase: u32,
+    ) {
+        let other = other.filter(|_| !self.lacks_pairs);
+        let key = Key {
+            kind,
+            path: path.to_vec(),
+            other: other.map(<[u8]>::to_vec),
+        };
+        let slot = self.slots.entry(key).or_default();
+        slot.least += 1;
+        slot.most += 1;
+        slot.who.push((object, phase, phase));
+    }
+
+    /// One more line of this kind, unless it was merged into another of the same object.
+    pub(crate) fn some(
+        &mut self,
+        kind: &'static str,
+        path: &[u8],
+        object: Object,
+        from: u32,
+        to: u32,
+    ) {
+        let key = Key {
+            kind,
+            path: path.to_vec(),
+            other: None,
+        };
+        let slot = self.slots.entry(key.clone()).or_default();
+        slot.most += 1;
+        slot.who.push((object, from, to));
+        self.either.entry((object, kind)).or_default().push(key);
+    }
+
+    /// A line that may come or not.
+    pub(crate) fn may(
+        &mut self,
+        kind: &'static str,
+        path: &[u8],
+        object: Object,
+        from: u32,
+        to: u32,
+    ) {
+        let key = Key {
+            kind,
+            path: path.to_vec(),
+            other: None,
+        };
+        let slot = self.slots.entry(key).or_default();
+        slot.most += 1;
+        slot.who.push((object, from, to));
+    }
+
+    /// The merged record may have been told where nobody watches.
+    pub(crate) fn waive(&mut self, object: Object, kind: &'static str) {
+        self.waived.insert((object, kind), true);
+    }
+
+    pub(crate) fn merge(&mut self, other: Self) {
+        // Objects of different actors are numbered apart by the caller.
+        for (key, slot) in other.slots {
+            let mine = self.slots.entry(key).or_default();
+            mine.least += slot.least;
+            mine.most += slot.most;
+            mine.who.extend(slot.who);
+        }
+        self.either.extend(other.either);
+        self.waived.extend(other.waived);
+    }
+
+    /// Panics with the differences when `lines` are not what happened.
+    pub(crate) fn check(&self, lines: &[Line]) {
+        let mut report = Report::default();
+        let mut seen: HashMap<Key, u32> = HashMap::with_capacity(self.slots.len());
+        let mut reached: HashMap<Object, (u32, usize)> = HashMap::new();
+        for (number, line) in lines.iter().enumerate() {
+            let other = line.other.clone().filter(|_| !self.lacks_pairs);
+            let key = Key {
+                kind: line.kind,
+                path: line.path.clone(),
+                other,
+            };
+            let Some(slot) = self.slots.get(&key) else {
+                report.add("never happened", line.show());
+                continue;
+            };
+            let count = seen.entry(key).or_default();
+            *count += 1;
+            if *count > slot.most {
+                report.add("told too often", line.show());
+            }
+            let object = slot.who[0].0;
+            if slot.who.iter().any(|(who, ..)| *who != object) {
+                continue;
+            }
+            let (phase, at) = reached.entry(object).or_insert((0, number));
+            match slot
+                .who
+                .iter()
+                .filter(|(.., to)| to >= phase)
+                .map(|(_, from, _)| *from)
+                .min()
+            {
+                Some(from) if from > *phase => (*phase, *at) = (from, number),
+                Some(_) => {}
+                None => report.add(
+                    "told too late",
+                    format!("{}\n      after {}", line.show(), lines[*at].show()),
+                ),
+            }
+        }
+        self.missing(&seen, &mut report);
+        report.panic_if_any(lines.len());
+    }
+
+    fn missing(&self, seen: &HashMap<Key, u32>, report: &mut Report) {
+        for (key, slot) in &self.slots {
+            let optional = self.lacks_self && OF_ITSELF.contains(&key.kind);
+            let count = seen.get(key).copied().unwrap_or(0);
+            if count < slot.least && !optional {
+                report.add(
+                    "missing",
+                    format!("{} (told {count} of {} times)", key.show(), slot.least),
+                );
+            }
+        }
+        for ((object, kind), keys) in &self.either {
+            let optional = self.lacks_self && OF_ITSELF.contains(kind)
+                || self.waived.contains_key(&(*object, *kind));
+            if !optional && !keys.iter().any(|key| seen.contains_key(key)) {
+                report.add("missing", keys[0].show());
+            }
+        }
+    }
+}
+
+impl Key {
+    fn show(&self) -> String {
+        let mut text = format!("{} \"{}\"", self.kind, self.path.escape_ascii());
+        if let Some(other) = &self.other {
+            write!(text, " <-> \"{}\"", other.escape_ascii()).unwrap();
+        }
+        text
+    }
+}
+
+/// Differences by kind: how many, and the first of them.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    kinds: Vec<(&'static str, usize, Vec<String>)>,
+}
+
+impl Report {
+    const SHOWN: usize = 12;
+
+    pub(crate) fn add(&mut self, kind: &'static str, what: String) {
+        let at = self
+            .kinds
+            .iter()
+            .position(|(known, ..)| *known == kind)
+            .unwrap_or_else(|| {
+                self.kinds.push((kind, 0, Vec::new()));
+                self.kinds.len() - 1
+            });
+        self.kinds[at].1 += 1;
+        if self.kinds[at].2.len() < Self::SHOWN {
+            self.kinds[at].2.push(what);
+        }
+    }
+
+    pub(crate) fn panic_if_any(&self, lines: usize) {
+        let mut text = format!("the log ({lines} lines) is not what happened:\n");
+        for (kind, count, first) in &self.kinds {
+            writeln!(text, "  {kind}: {count}").unwrap();
+            for what in first {
+                writeln!(text, "    {what}").unwrap();
+            }
+        }
+        assert!(self.kinds.is_empty(), "{text}");
+    }
+}
+
+/// Checks that no directory of `lines` is told of before its own creation or after its end
+/// through what lies in it; for trees that are not renamed.
+pub(crate) fn check_tree_order(lines: &[Line]) {
+    let mut report = Report::default();
+    let mut state: HashMap<&[u8], &'static str> = HashMap::new();
+    let made: std::collections::HashSet<&[u8]> = lines
+        .iter()
+        .filter(|line| line.kind == "CREATE")
+        .map(|line| line.path.as_slice())
+        .collect();
+    for line in lines {
+        let slash = line
+            .path
+            .iter()
+            .rposition(|byte| *byte == b'/')
+            .unwrap_or(0);
+        let parent = &line.path[..slash];
+        match state.get(parent) {
+            Some(&"DELETE") => report.add("told after its directory was deleted", line.show()),
+            None if made.contains(parent) => {
+                report.add("told before its directory was created", line.show())
+            }
+            _ => {}
+        }
+        if line.kind == "CREATE" || line.kind == "DELETE" {
+            state.insert(&line.path, line.kind);
+        }
+    }
+    report.panic_if_any(lines.len());
+}
