@@ -6,7 +6,6 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use fsmon::filters::time::TimeWindow;
 use fsmon::log::line::{LogLine, decode};
@@ -87,13 +86,13 @@ pub(crate) fn rotation() {
 pub(crate) fn killed_cleans() {
     let home = scratch();
     let dir = home.path().join(".local/state/fsmon");
-    let (stop, allowed) = (AtomicBool::new(false), AtomicI64::new(20_000));
-    let dir = &dir;
+    let (stop, allowed) = (AtomicBool::new(false), AtomicI64::new(8_000));
+    let (dir, log) = (&dir, dir.join(LOG));
     let (written, cut) = thread::scope(|scope| {
         let recorder = scope.spawn(|| record(dir, &allowed, &stop));
         let (mut cut, mut whole) = (0, 0);
         for round in 0.. {
-            if whole >= 25 || recorder.is_finished() {
+            if whole >= 12 || recorder.is_finished() {
                 break;
             }
             let mut clean = Command::new(env!("CARGO_BIN_EXE_fsmon"))
@@ -111,15 +110,18 @@ pub(crate) fn killed_cleans() {
                 .spawn()
                 .unwrap();
             if round % 3 > 0 {
-                // Not to wait for anything: a random moment for the kill.
-                thread::sleep(Duration::from_micros(round * 7919 % 12_000));
+                // A moment that differs each time: when so many more lines have been written.
+                let moment = length_of(&log) + round * 7919 % 400_000;
+                while length_of(&log) < moment && clean.try_wait().unwrap().is_none() {
+                    thread::yield_now();
+                }
                 clean.kill().unwrap();
             }
             whole += u32::from(clean.wait().unwrap().success());
             // Everything from the cut on must be there; the next cut is within what was seen.
             if let Ok(bytes) = fs::read(dir.join(LOG)) {
                 cut = unbroken_from(cut, &bytes);
-                allowed.store(cut + 20_000, Ordering::Relaxed);
+                allowed.store(cut + 8_000, Ordering::Relaxed);
             }
         }
         stop.store(true, Ordering::Relaxed);
@@ -129,6 +131,10 @@ pub(crate) fn killed_cleans() {
         unbroken_from(cut, &fs::read(dir.join(LOG)).unwrap()),
         written - 1
     );
+}
+
+fn length_of(log: &Path) -> u64 {
+    fs::metadata(log).map_or(0, |meta| meta.len())
 }
 
 fn unbroken_from(cut: i64, bytes: &[u8]) -> i64 {
