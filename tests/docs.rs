@@ -1,7 +1,7 @@
 //! Keeps the docs true: their examples parse, their commands exist, their help texts are what the program prints.
 //!
-//! `FSMON_TEST=update-docs cargo test --test docs` writes the help texts anew
-//! instead of comparing them.
+//! `FSMON_UPDATE_DOCS=1 cargo test --test docs` writes the help texts anew instead
+//! of comparing them.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot read the docs has nothing better to do than stop"
@@ -10,6 +10,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use fsmon::socket::proto::{Reply, Request};
 
 const COMMANDS: [&str; 8] = [
     "daemon",
@@ -23,15 +25,71 @@ const COMMANDS: [&str; 8] = [
 ];
 
 #[test]
-fn every_toml_block_is_toml() {
-    for block in blocks_of("toml") {
-        let parsed = block.text.parse::<toml::Table>();
-        assert!(
-            parsed.is_ok(),
-            "{}: {}\n{}",
-            block.place,
-            parsed.unwrap_err(),
-            block.text
+fn every_request_and_reply_is_one() {
+    for block in blocks_of("toml")
+        .into_iter()
+        .filter(|block| block.place.starts_with("docs/protocol.md"))
+    {
+        if block.text.starts_with("ok =") {
+            let parsed = Reply::parse(&block.text);
+            assert!(parsed.is_ok(), "{}: {}", block.place, parsed.unwrap_err());
+        } else {
+            let parsed = Request::parse(&block.text);
+            assert!(parsed.is_ok(), "{}: {}", block.place, parsed.unwrap_err());
+        }
+    }
+}
+
+#[test]
+fn every_configuration_is_accepted_and_every_wrong_one_refused() {
+    let sections = [
+        "[monitored]",
+        "[logging]",
+        "[socket]",
+        "[cache]",
+        "[capture]",
+    ];
+    let configs = blocks_of("toml")
+        .into_iter()
+        .chain(blocks_of("toml must-fail"));
+    for block in configs.filter(|block| sections.iter().any(|section| block.text.contains(section)))
+    {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir_all(home.path().join(".config/fsmon")).unwrap();
+        fs::write(home.path().join(".config/fsmon/fsmon.toml"), &block.text).unwrap();
+        let output = program(home.path()).arg("monitored").output().unwrap();
+        let wanted = if block.must_fail { Some(2) } else { Some(0) };
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), wanted, "{}: {said}", block.place);
+    }
+}
+
+#[test]
+fn the_defaults_in_the_help_are_those_in_the_configuration_page() {
+    let help = help_of(&["daemon"]);
+    let sample = blocks_of("toml")
+        .into_iter()
+        .find(|block| block.place.starts_with("docs/config.md"));
+    let sample: toml::Table = sample
+        .expect("config.md begins with the defaults")
+        .text
+        .parse()
+        .unwrap();
+    for (flag, key) in [
+        ("--cache-dir-cap", "dir_capacity"),
+        ("--cache-dir-ttl", "dir_ttl_secs"),
+        ("--cache-file-size", "file_size_capacity"),
+        ("--cache-proc-ttl", "proc_ttl_secs"),
+        ("--cache-stats-interval", "stats_interval_secs"),
+        ("--buffer-size", "buffer_size"),
+    ] {
+        let about = help.split_once(&format!("{flag} <")).expect(flag).1;
+        let shown = about.split_once("[default: ").expect(flag).1;
+        let shown = shown.split_once(']').expect(flag).0;
+        assert_eq!(
+            shown,
+            sample["cache"][key].to_string(),
+            "{flag} and [cache] {key}"
         );
     }
 }
@@ -72,6 +130,11 @@ fn every_event_line_has_the_ten_keys_in_order() {
             .lines()
             .filter(|line| line.contains("\"event_type\""))
         {
+            assert!(
+                fsmon::log::line::decode(line.as_bytes()).is_some(),
+                "{}: not an event\n{line}",
+                block.place
+            );
             let mut from = 0;
             for key in keys {
                 let at = line[from..].find(&format!("\"{key}\":"));
@@ -125,10 +188,9 @@ fn every_command_has_a_page_with_its_own_help() {
     for name in COMMANDS {
         let path = root().join(format!("docs/commands/{name}.md"));
         let page = fs::read_to_string(&path).unwrap();
-        let help = format!(
-            "```text\n$ fsmon {name} --help\n{}\n```",
-            help_of(&[name]).trim_end()
-        );
+        let help = help_of(&[name]);
+        assert!(help.contains("Usage: fsmon"), "{name}: {help}");
+        let help = format!("```text\n$ fsmon {name} --help\n{}\n```", help.trim_end());
         let start = page
             .find("```text\n$ fsmon ")
             .expect("the page holds its help");
@@ -182,6 +244,7 @@ fn every_flag_in_an_example_exists() {
 struct Block {
     place: String,
     text: String,
+    must_fail: bool,
 }
 
 /// Every block whose fence names `language`.
@@ -194,11 +257,13 @@ fn blocks_of(language: &str) -> Vec<Block> {
             match (&mut open, line.trim_start().strip_prefix("```")) {
                 (None, Some(fence)) => {
                     let place = format!("{}:{}", path.display(), index + 1);
+                    let must_fail = fence.ends_with("must-fail");
                     open = Some((
                         fence.to_owned(),
                         Block {
                             place,
                             text: String::new(),
+                            must_fail,
                         },
                     ));
                 }
@@ -221,15 +286,25 @@ fn blocks_of(language: &str) -> Vec<Block> {
     blocks
 }
 
-fn help_of(words: &[&str]) -> String {
+/// fsmon at home in `home`, with nothing of the environment that could change what it does.
+fn program(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fsmon"));
-    // The width of the terminal that runs the tests is none of our business.
-    let output = command
-        .args(words)
-        .arg("--help")
-        .env_remove("COLUMNS")
-        .output()
-        .unwrap();
+    command.env("HOME", home);
+    for name in [
+        "XDG_CONFIG_HOME",
+        "SUDO_UID",
+        "SUDO_GID",
+        "SUDO_USER",
+        "FSMON_TEST",
+        "COLUMNS",
+    ] {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn help_of(words: &[&str]) -> String {
+    let output = program(root()).args(words).arg("--help").output().unwrap();
     assert!(output.status.success(), "fsmon {words:?} --help");
     let text = String::from_utf8(output.stdout).unwrap();
     text.lines()
@@ -238,8 +313,7 @@ fn help_of(words: &[&str]) -> String {
 }
 
 fn updating() -> bool {
-    std::env::var("FSMON_TEST")
-        .is_ok_and(|switches| switches.split(',').any(|switch| switch == "update-docs"))
+    std::env::var_os("FSMON_UPDATE_DOCS").is_some()
 }
 
 fn pages() -> Vec<PathBuf> {

@@ -7,10 +7,18 @@
     reason = "a test that cannot read its own sources has nothing better to do than stop"
 )]
 
+#[path = "tidy/markdown.rs"]
+mod markdown;
+#[path = "tidy/source.rs"]
+mod source;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use markdown::{anchors, clean_path, links};
+use source::{Source, code_of, has_word, numbered};
 
 /// Who may see whom, as told in `docs/architecture.md`. A module always sees itself.
 const LAYERS: &[(&str, &[&str])] = &[
@@ -311,100 +319,6 @@ fn every_page_can_be_reached_from_the_readme() {
     assert_eq!(lost, Vec::<PathBuf>::new(), "no page links to these");
 }
 
-#[test]
-fn code_of_leaves_out_comments_and_strings() {
-    let text = "let a = \"crate::x\"; // crate::y\n/* crate::z /* nested */ */ let b = r#\"crate::w\"#; 'q'; &'a str;";
-    let code = code_of(text);
-    assert!(!code.contains("crate::"), "{code}");
-    assert!(code.contains("let b ="));
-    assert!(code.contains("&'a str;"));
-    assert_eq!(code.lines().count(), 2);
-}
-
-#[test]
-fn modules_are_found_in_grouped_and_relative_uses() {
-    let modules = ["event", "log", "sys", "filters"].map(str::to_owned).into();
-    let source = Source {
-        name: "src/filters/size.rs".to_owned(),
-        code: "use crate::{event::{EventType, self}, log};\nuse super::super::sys;\nfn f(x: crate::filters::Op) {}"
-            .to_owned(),
-    };
-    let seen: Vec<_> = source.modules_named(&modules);
-    let expected = [(1, "event"), (1, "log"), (3, "filters"), (2, "sys")];
-    assert_eq!(seen, expected.map(|(line, name)| (line, name.to_owned())));
-}
-
-/// One source file with comments and literals blanked out.
-struct Source {
-    name: String,
-    code: String,
-}
-
-impl Source {
-    /// The top-level module that the file belongs to; `None` for lib.rs, the binary and tests.
-    fn module(&self) -> Option<&str> {
-        let first = self.name.strip_prefix("src/")?.split('/').next()?;
-        let first = first.strip_suffix(".rs").unwrap_or(first);
-        (first != "lib" && first != "bin").then_some(first)
-    }
-
-    /// How deep the module is below the crate: 1 for `filters`, 2 for `filters::size`.
-    fn depth(&self) -> usize {
-        let Some(inner) = self.name.strip_prefix("src/") else {
-            return 0;
-        };
-        let inner = inner.strip_suffix(".rs").unwrap_or(inner);
-        if inner == "lib" || inner.starts_with("bin/") {
-            return 0;
-        }
-        inner
-            .strip_suffix("/mod")
-            .unwrap_or(inner)
-            .split('/')
-            .count()
-    }
-
-    /// Top-level modules named in `crate::` paths, or through enough `super::` to leave the own one.
-    fn modules_named(&self, modules: &BTreeSet<String>) -> Vec<(usize, String)> {
-        let mut seen = Vec::new();
-        for (at, _) in self.code.match_indices("crate::") {
-            if at > 0 && is_word(self.code.as_bytes()[at - 1]) {
-                continue;
-            }
-            let line = line_of(&self.code, at);
-            let rest = self.code[at + "crate::".len()..].trim_start();
-            let names = if rest.starts_with('{') {
-                heads_of_group(rest)
-            } else {
-                vec![word_at(rest)]
-            };
-            seen.extend(
-                names
-                    .into_iter()
-                    .filter(|name| modules.contains(name))
-                    .map(|name| (line, name)),
-            );
-        }
-        let up = "super::".repeat(self.depth().max(1));
-        for (at, _) in self.code.match_indices(&up) {
-            let name = word_at(self.code[at + up.len()..].trim_start_matches("super::"));
-            if modules.contains(&name) {
-                seen.push((line_of(&self.code, at), name));
-            }
-        }
-        seen
-    }
-
-    /// Lines that hold code, without the tests at the end of the file.
-    fn lines_of_code(&self) -> usize {
-        let body = self
-            .code
-            .find("#[cfg(test)]\nmod tests {")
-            .map_or(self.code.as_str(), |end| &self.code[..end]);
-        body.lines().filter(|line| !line.trim().is_empty()).count()
-    }
-}
-
 /// Fails with `file:line` for each of `words` in the code of src/ outside the files that `allowed` names.
 fn refuse_words(words: &[&str], allowed: impl Fn(&str) -> bool) {
     let mut found = String::new();
@@ -419,179 +333,6 @@ fn refuse_words(words: &[&str], allowed: impl Fn(&str) -> bool) {
         }
     }
     assert_eq!(found, "", "\n{found}");
-}
-
-/// First names inside `{a::b, c::{d, e}, f}`: a, c, f.
-fn heads_of_group(group: &str) -> Vec<String> {
-    let mut names = Vec::new();
-    let mut depth = 0;
-    let mut at_head = true;
-    for (at, c) in group.char_indices() {
-        match c {
-            '{' => depth += 1,
-            '}' => {
-                depth -= 1;
-                if depth == 0 {
-                    break;
-                }
-            }
-            ',' => at_head = depth == 1,
-            _ if at_head && depth == 1 && !c.is_whitespace() => {
-                names.push(word_at(&group[at..]));
-                at_head = false;
-            }
-            _ => {}
-        }
-    }
-    names
-}
-
-/// The text with comments, strings and character literals blanked; line breaks stay.
-fn code_of(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut code = bytes.to_vec();
-    let mut at = 0;
-    while at < bytes.len() {
-        let end = match bytes[at] {
-            b'/' if bytes[at..].starts_with(b"//") => {
-                find_from(bytes, at, b"\n").unwrap_or(bytes.len())
-            }
-            b'/' if bytes[at..].starts_with(b"/*") => end_of_block_comment(bytes, at),
-            b'"' => end_of_string(bytes, at),
-            b'r' if !(at > 0 && is_word(bytes[at - 1]) && bytes[at - 1] != b'b') => {
-                end_of_raw_string(bytes, at)
-            }
-            b'\'' => end_of_char(bytes, at),
-            _ => at,
-        };
-        for byte in &mut code[at..end] {
-            if *byte != b'\n' {
-                *byte = b' ';
-            }
-        }
-        at = end.max(at + 1);
-    }
-    String::from_utf8_lossy(&code).into_owned()
-}
-
-fn end_of_block_comment(bytes: &[u8], start: usize) -> usize {
-    let mut depth = 0;
-    let mut at = start;
-    while at < bytes.len() {
-        if bytes[at..].starts_with(b"/*") {
-            depth += 1;
-            at += 2;
-        } else if bytes[at..].starts_with(b"*/") {
-            depth -= 1;
-            at += 2;
-            if depth == 0 {
-                break;
-            }
-        } else {
-            at += 1;
-        }
-    }
-    at
-}
-
-fn end_of_string(bytes: &[u8], start: usize) -> usize {
-    let mut at = start + 1;
-    while at < bytes.len() {
-        match bytes[at] {
-            b'\\' => at += 2,
-            b'"' => return at + 1,
-            _ => at += 1,
-        }
-    }
-    bytes.len()
-}
-
-/// The end of `r"..."` or `r#"..."#`; `start` itself when no raw string begins there.
-fn end_of_raw_string(bytes: &[u8], start: usize) -> usize {
-    let hashes = bytes[start + 1..]
-        .iter()
-        .take_while(|byte| **byte == b'#')
-        .count();
-    let open = start + 1 + hashes;
-    if bytes.get(open) != Some(&b'"') {
-        return start;
-    }
-    let close = [b"\"".as_slice(), &b"#".repeat(hashes)].concat();
-    find_from(bytes, open + 1, &close).map_or(bytes.len(), |at| at + close.len())
-}
-
-/// The end of a character literal; `start` itself for a lifetime.
-fn end_of_char(bytes: &[u8], start: usize) -> usize {
-    if bytes.get(start + 1) == Some(&b'\\') {
-        return find_from(bytes, start + 3, b"'").map_or(start, |at| at + 1);
-    }
-    let width = std::str::from_utf8(&bytes[start + 1..])
-        .ok()
-        .and_then(|rest| rest.chars().next());
-    let width = width.map_or(1, char::len_utf8);
-    if bytes.get(start + 1 + width) == Some(&b'\'') {
-        start + width + 2
-    } else {
-        start
-    }
-}
-
-fn find_from(bytes: &[u8], start: usize, wanted: &[u8]) -> Option<usize> {
-    let rest = bytes.get(start..)?;
-    rest.windows(wanted.len())
-        .position(|window| window == wanted)
-        .map(|at| start + at)
-}
-
-/// Targets of `[text](target)` outside code, with their line numbers.
-fn links(markdown: &str) -> Vec<(usize, String)> {
-    let mut found = Vec::new();
-    let mut in_block = false;
-    for (number, line) in numbered(markdown) {
-        if line.trim_start().starts_with("```") {
-            in_block = !in_block;
-        }
-        if in_block || line.starts_with("    ") {
-            continue;
-        }
-        for (at, _) in line.match_indices("](") {
-            let inside_code = line[..at].matches('`').count() % 2 == 1;
-            let rest = &line[at + 2..];
-            if let (false, Some(end)) = (inside_code, rest.find(')')) {
-                found.push((number, rest[..end].to_owned()));
-            }
-        }
-    }
-    found
-}
-
-/// The anchors of a page's headings: lower case, blanks to dashes, other signs dropped.
-fn anchors(markdown: &str) -> BTreeSet<String> {
-    let headings = markdown.lines().filter(|line| line.starts_with('#'));
-    headings
-        .map(|line| {
-            let title = line.trim_start_matches('#').trim().to_lowercase();
-            let kept = title
-                .chars()
-                .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
-            kept.map(|c| if c == ' ' { '-' } else { c }).collect()
-        })
-        .collect()
-}
-
-/// The path without `.` and with `..` taken back, as text.
-fn clean_path(path: &Path) -> PathBuf {
-    let mut clean = PathBuf::new();
-    for part in path.components() {
-        match part {
-            std::path::Component::ParentDir => {
-                clean.pop();
-            }
-            std::path::Component::CurDir => {}
-            part => clean.push(part),
-        }
-    }
-    clean
 }
 
 fn root() -> &'static Path {
@@ -634,37 +375,4 @@ fn files(folders: &[&str], extension: &str) -> Vec<PathBuf> {
     }
     found.sort();
     found
-}
-
-fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.lines()
-        .enumerate()
-        .map(|(index, line)| (index + 1, line))
-}
-
-fn line_of(text: &str, at: usize) -> usize {
-    text[..at].matches('\n').count() + 1
-}
-
-fn word_at(text: &str) -> String {
-    text.chars()
-        .take_while(|c| c.is_alphanumeric() || *c == '_')
-        .collect()
-}
-
-fn has_word(line: &str, word: &str) -> bool {
-    line.match_indices(word).any(|(at, _)| {
-        let before = at
-            .checked_sub(1)
-            .is_none_or(|at| !is_word(line.as_bytes()[at]));
-        let after = line
-            .as_bytes()
-            .get(at + word.len())
-            .is_none_or(|byte| !is_word(*byte));
-        before && after
-    })
-}
-
-fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_'
 }

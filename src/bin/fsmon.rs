@@ -1,2 +1,80 @@
-//! The fsmon command.
-fn main() {}
+//! The fsmon command: reads the arguments, runs one command, prints the error, gives the exit code.
+#![forbid(unsafe_code)]
+
+mod commands;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use commands::{Failure, Outcome, add, cd, clean, daemon, init, monitored, query, remove, say};
+
+/// A flight recorder for a Linux filesystem: what changed, when, and which process did it
+///
+/// A root daemon records into JSONL files, one for each command group; the other commands say what
+/// is recorded and ask the logs.
+///
+///   sudo fsmon daemon                          record
+///   fsmon add _global --path /srv -r           watch a tree, whoever changes it
+///   fsmon add nginx --path /var/www -r         watch what nginx and its children do there
+///   fsmon query _global -t '>1h' | jq .path    what happened in the last hour
+#[derive(Parser)]
+#[command(name = "fsmon", version, verbatim_doc_comment)]
+#[command(arg_required_else_help = true, subcommand_required = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Daemon(daemon::Args),
+    Add(add::Args),
+    Remove(remove::Args),
+    Monitored(monitored::Args),
+    Query(query::Args),
+    Clean(clean::Args),
+    Init(init::Args),
+    Cd(cd::Args),
+    /// Prints the watched paths, one a line.
+    #[command(hide = true)]
+    ListMonitoredPaths,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(failure) if is_closed_pipe(&failure) => ExitCode::SUCCESS,
+        Err(failure) => {
+            say(format_args!("fsmon: {:#}", failure.error));
+            if let Some(hint) = &failure.hint {
+                say(format_args!("  hint: {hint}"));
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn run(command: Command) -> Outcome {
+    match command {
+        Command::Daemon(args) => daemon::run(&args),
+        Command::Add(args) => add::run(&args),
+        Command::Remove(args) => remove::run(&args),
+        Command::Monitored(args) => monitored::run(&args),
+        Command::Query(args) => query::run(&args),
+        Command::Clean(args) => clean::run(&args),
+        Command::Init(args) => init::run(&args),
+        Command::Cd(args) => cd::run(&args),
+        Command::ListMonitoredPaths => monitored::list_paths(),
+    }
+}
+
+/// Whoever read our output has seen enough.
+fn is_closed_pipe(failure: &Failure) -> bool {
+    let mut causes = failure
+        .error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

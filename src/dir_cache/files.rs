@@ -18,8 +18,10 @@ pub struct KnownFile {
     pub name: Box<[u8]>,
     /// Its last size, if it was ever asked for.
     pub size: Option<u64>,
-    /// The number of the batch in which the size was asked for.
+    /// The number of the step in which the size was asked for.
     pub sized_in: u64,
+    /// What the answer was; 0 when the file was gone.
+    pub now: u64,
 }
 
 /// Files by their handle.
@@ -55,6 +57,14 @@ impl FileTable {
         self.young.get(key).or_else(|| self.old.get(key))
     }
 
+    /// Returns what is known of a file, to be changed.
+    pub fn find_mut(&mut self, key: &HandleKey) -> Option<&mut KnownFile> {
+        match self.young.get_mut(key) {
+            Some(file) => Some(file),
+            None => self.old.get_mut(key),
+        }
+    }
+
     /// Notes that the file was seen as `name` in `dir`, and returns what is known of it.
     pub fn see(
         &mut self,
@@ -71,6 +81,7 @@ impl FileTable {
                     name: name.into(),
                     size: None,
                     sized_in: 0,
+                    now: 0,
                 }
             });
             self.make_room(tree);

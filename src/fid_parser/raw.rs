@@ -14,7 +14,7 @@ pub struct HandleKey {
     fs: FsId,
     kind: u8,
     len: u8,
-    bytes: [u8; HandleKey::CAPACITY],
+    bytes: [u8; Self::CAPACITY],
 }
 
 impl HandleKey {

@@ -40,7 +40,7 @@ pub fn push_number(mut number: u64, out: &mut Vec<u8>) {
 
 /// Reads what [`push_hex`] writes, in either case; `None` when it is not hex.
 pub fn parse_hex(text: &[u8]) -> Option<Vec<u8>> {
-    if text.len() % 2 != 0 {
+    if !text.len().is_multiple_of(2) {
         return None;
     }
     text.chunks_exact(2)

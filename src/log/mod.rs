@@ -1,7 +1,11 @@
 //! Log lines and the files they stand in.
 #![forbid(unsafe_code)]
 
+pub mod append;
+pub mod dir;
 pub mod escape;
+pub mod journal;
 pub mod line;
 pub mod scan;
+pub mod source;
 pub mod stamp;

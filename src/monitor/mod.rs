@@ -1,2 +1,15 @@
 //! The machinery around the pipeline: feed, engine, marks, daemon.
 #![forbid(unsafe_code)]
+
+pub mod ask;
+pub mod control;
+pub mod core;
+pub mod daemon;
+pub mod engine;
+pub mod feed;
+pub mod lock;
+pub mod marks;
+pub mod report;
+pub mod writer;
+
+pub use daemon::run_daemon;

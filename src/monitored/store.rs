@@ -148,7 +148,7 @@ impl Store {
     }
 
     fn dir(&self) -> &Path {
-        self.path.parent().unwrap_or(Path::new("/"))
+        self.path.parent().unwrap_or_else(|| Path::new("/"))
     }
 
     fn beside(&self, suffix: &str) -> PathBuf {
@@ -392,7 +392,7 @@ mod tests {
     #[test]
     fn an_emptied_store_has_no_bytes() {
         let (_dir, store) = store_with(b"{\"cmd\":\"a\",\"paths\":{\"/1\":{}}}\n");
-        store.edit(|set| Ok(set.watches.clear())).unwrap();
+        store.edit(|set| Ok(std::mem::take(set))).unwrap();
         assert_eq!(text(&store), "");
     }
 

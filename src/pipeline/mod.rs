@@ -1,2 +1,389 @@
-//! One event through its stages, pure.
+//! One event through its stages: from a batch of kernel bytes to what is to be logged.
+//!
+//! No clock, no file, no thread: time comes in with the batches, questions go out through
+//! [`Probe`], results through a sink. [`Pipeline::step`] reads as the table of contents.
 #![forbid(unsafe_code)]
+
+mod enrich;
+mod expand;
+pub mod probe;
+mod resolve;
+mod select;
+mod tell;
+mod window;
+
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
+
+use crate::dir_cache::{DirTree, FileTable, NodeId};
+use crate::event::{FileEvent, WallTime};
+use crate::fid_parser::raw::{FsId, HandleKey};
+use crate::monitored::{GroupName, WatchSet};
+use crate::proc_cache::ProcTable;
+use crate::proc_cache::record::ProcRecord;
+use probe::Probe;
+
+/// What was read in one go from one group of marks.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Which group.
+    pub group: u16,
+    /// The records as the kernel wrote them.
+    pub bytes: Vec<u8>,
+    /// When it was read, on CLOCK_MONOTONIC.
+    pub mono: u64,
+    /// When it was read, on the wall clock.
+    pub wall: WallTime,
+    /// What the process feeds said up to then.
+    pub procs: Vec<ProcRecord>,
+    /// Set on a batch without bytes: what was lost at this place of the stream.
+    pub lost: Option<Loss>,
+}
+
+/// Records that were lost before anybody could read them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// How many; `None` when the kernel does not say.
+    pub count: Option<u64>,
+    /// When the first was lost.
+    pub since: WallTime,
+    /// When the last was lost.
+    pub until: WallTime,
+    /// Why, as it stands in a GAP line.
+    pub cause: &'static str,
+}
+
+/// Where a directory of a filesystem can be seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountPoint {
+    /// The directory that is mounted.
+    pub root: HandleKey,
+    /// The path it is mounted at.
+    pub path: Vec<u8>,
+    /// Whether nothing of the filesystem lies above it, as far as anybody can see.
+    pub is_top: bool,
+}
+
+/// What a step found.
+#[derive(Debug)]
+pub enum Outcome<'a> {
+    /// A line for the log of a group.
+    Log {
+        /// The group.
+        group: &'a GroupName,
+        /// The line.
+        event: &'a mut FileEvent,
+    },
+    /// Something was made, or moved to, where a watched path is or leads through.
+    RootMayBeBack {
+        /// The watched path.
+        root: &'a [u8],
+    },
+    /// Something was removed or moved away where a watched path was or led through.
+    RootMayBeGone {
+        /// The watched path.
+        root: &'a [u8],
+    },
+    /// A directory appeared on a filesystem where every directory needs a mark of its own.
+    NewDirectory {
+        /// The directory.
+        dir: HandleKey,
+        /// Its path.
+        path: Vec<u8>,
+    },
+    /// Events were lost.
+    Lost(Loss),
+}
+
+/// What the pipeline counted since it started.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Records read.
+    pub records: u64,
+    /// Lines told.
+    pub told: u64,
+    /// Events of the daemon itself, left out.
+    pub own: u64,
+    /// Directories that the kernel was asked for.
+    pub asked: u64,
+    /// Directories and files whose place nobody could say.
+    pub unplaced: u64,
+    /// Buffers that could not be parsed.
+    pub malformed: u64,
+    /// Lines whose process is not certain.
+    pub ambiguous: u64,
+    /// Lines whose process is not known.
+    pub unknown: u64,
+}
+
+/// What does not change while the daemon runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Own process, whose events are left out.
+    pub own_pid: u32,
+    /// Directories kept.
+    pub dir_capacity: usize,
+    /// Seconds after which an unused directory may be forgotten.
+    pub dir_ttl: u64,
+    /// Files whose place and size are kept.
+    pub file_capacity: usize,
+    /// Whether `_global` gets chains too.
+    pub chain_always: bool,
+    /// Whether records come without handles of children and without RENAME.
+    pub legacy: bool,
+}
+
+/// The stages and what they remember.
+#[derive(Debug)]
+pub struct Pipeline {
+    settings: Settings,
+    window: window::Window,
+    behind_loss: VecDeque<Batch>,
+    tree: DirTree,
+    files: FileTable,
+    filesystems: window::Filesystems,
+    mounts: select::MountPoints,
+    marked_by_inode: Vec<FsId>,
+    rules: select::Rules,
+    routes: select::RouteCache,
+    awaited: Vec<resolve::Awaited>,
+    parked: tell::Parked,
+    replaced: tell::Replaced,
+    procs: ProcTable,
+    people: enrich::People,
+    counts: Counts,
+    /// Number of the step, against which sizes are remembered.
+    stamp: u64,
+}
+
+impl Pipeline {
+    /// Makes a pipeline that watches nothing.
+    pub fn new(settings: Settings, procs: ProcTable) -> Self {
+        let ttl = u16::from(settings.dir_ttl > 0) * TICKS_OF_TTL;
+        let mut window = window::Window::default();
+        window.legacy = settings.legacy;
+        Self {
+            settings,
+            window,
+            behind_loss: VecDeque::new(),
+            tree: DirTree::new(settings.dir_capacity, ttl),
+            files: FileTable::new(settings.file_capacity),
+            filesystems: HashMap::new(),
+            mounts: HashMap::new(),
+            marked_by_inode: Vec::new(),
+            rules: select::Rules::default(),
+            routes: select::RouteCache::default(),
+            awaited: Vec::new(),
+            parked: tell::Parked::default(),
+            replaced: tell::Replaced::default(),
+            procs,
+            people: enrich::People::default(),
+            counts: Counts::default(),
+            stamp: 0,
+        }
+    }
+
+    /// Takes batches in and tells everything that is certain by now.
+    ///
+    /// `now` is CLOCK_MONOTONIC; `u64::MAX` means that nothing will be waited for any longer.
+    pub fn step(
+        &mut self,
+        batches: Vec<Batch>,
+        now: u64,
+        probe: &mut dyn Probe,
+        sink: &mut dyn FnMut(Outcome<'_>),
+    ) {
+        self.take_in(batches);
+        loop {
+            self.stamp += 1;
+            // Nothing behind a loss can complete what stands before it.
+            let now = if self.behind_loss.is_empty() {
+                now
+            } else {
+                u64::MAX
+            };
+            let end = self.settle(now, probe);
+            self.tell_until(end, probe, sink);
+            if !self.window.is_empty() {
+                return;
+            }
+            self.end_window(now, sink);
+            let Some(loss) = self.behind_loss.pop_front().and_then(|batch| batch.lost) else {
+                return;
+            };
+            self.lose(loss, sink);
+            let rest = std::mem::take(&mut self.behind_loss);
+            self.take_in(rest.into());
+        }
+    }
+
+    /// Whether records wait for a neighbour that has not been read yet.
+    pub fn is_waiting(&self) -> bool {
+        !self.window.is_empty()
+    }
+
+    /// Changes what is watched.
+    pub fn set_watches(&mut self, watches: &WatchSet) {
+        self.rules = select::Rules::new(watches);
+        self.routes.clear();
+        self.people.forget();
+    }
+
+    /// Tells which number a filesystem has in the records of a group.
+    pub fn learn_filesystem(&mut self, group: u16, fsid: u64, fs: FsId) {
+        self.filesystems.insert((group, fsid), fs);
+    }
+
+    /// Forgets a filesystem that is no longer marked; its records are passed over.
+    pub fn forget_filesystem(&mut self, fs: FsId) {
+        self.filesystems.retain(|_, known| *known != fs);
+        self.marked_by_inode.retain(|known| *known != fs);
+    }
+
+    /// Says that each directory of a filesystem needs a mark of its own and cannot be asked for.
+    pub fn mark_by_inode(&mut self, fs: FsId) {
+        if !self.marked_by_inode.contains(&fs) {
+            self.marked_by_inode.push(fs);
+        }
+    }
+
+    /// Sets all mount points anew.
+    pub fn set_mounts(&mut self, mounts: impl IntoIterator<Item = MountPoint>) {
+        let old = std::mem::take(&mut self.mounts);
+        for MountPoint { root, path, is_top } in mounts {
+            let dir = self.tree.intern(&root);
+            self.tree.pin(dir);
+            if is_top && self.tree.is_unknown(dir) {
+                self.tree.put_top(dir);
+            }
+            let path = if path == b"/" { Vec::new() } else { path };
+            self.mounts
+                .entry(dir)
+                .or_default()
+                .push(path.into_boxed_slice());
+        }
+        for dir in old.into_keys().filter(|dir| !self.mounts.contains_key(dir)) {
+            self.tree.unpin(dir);
+        }
+        self.routes.clear();
+    }
+
+    /// Notes a directory that a walk found; an event that said more is never overruled.
+    ///
+    /// The caller reads the queue on and steps before it relies on what the walk said.
+    pub fn learn_directory(
+        &mut self,
+        parent: &HandleKey,
+        name: &[u8],
+        dir: &HandleKey,
+        pinned: bool,
+    ) -> bool {
+        let known = self.tree.find(dir);
+        let dir = self.tree.intern(dir);
+        if pinned {
+            self.tree.pin(dir);
+        }
+        if self.tree.is_unknown(dir) {
+            let parent = self.tree.intern(parent);
+            self.tree.put(dir, parent, name);
+            self.tree.set_unconfirmed(dir, true);
+        }
+        known.is_none()
+    }
+
+    /// Ends the doubt about directories that a walk found, once the queue was read on.
+    pub fn confirm_directories(&mut self, dirs: impl IntoIterator<Item = HandleKey>) {
+        for key in dirs {
+            if let Some(dir) = self.tree.find(&key) {
+                self.tree.set_unconfirmed(dir, false);
+            }
+        }
+    }
+
+    /// Says whether `_global` gets chains too.
+    pub fn set_chain_always(&mut self, always: bool) {
+        self.settings.chain_always = always;
+    }
+
+    /// The processes known.
+    pub fn processes(&mut self) -> &mut ProcTable {
+        &mut self.procs
+    }
+
+    /// Directories known, and the bytes they take.
+    pub fn directories(&self) -> (usize, usize) {
+        (self.tree.len(), self.tree.bytes())
+    }
+
+    /// Whether no further directory should be learnt ahead of need.
+    pub fn is_full(&self) -> bool {
+        self.tree.is_full()
+    }
+
+    /// Files known.
+    pub fn files(&self) -> usize {
+        self.files.len()
+    }
+
+    /// What was counted.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            malformed: self.window.malformed,
+            ..self.counts
+        }
+    }
+
+    fn apply_processes(&mut self, batch: &Batch) {
+        for record in &batch.procs {
+            self.procs.apply(record);
+        }
+    }
+
+    /// The queue was seen empty: what only unread records could refer to may go.
+    fn end_window(&mut self, now: u64, sink: &mut dyn FnMut(Outcome<'_>)) {
+        if self.window.overflowed {
+            self.window.overflowed = false;
+            let until = self
+                .window
+                .batches
+                .last()
+                .map_or(WallTime(0), |batch| batch.wall);
+            let loss = Loss {
+                count: None,
+                since: until,
+                until,
+                cause: "kernel queue overflow",
+            };
+            self.lose(loss, sink);
+        }
+        self.window.reset();
+        if now != u64::MAX && self.settings.dir_ttl > 0 {
+            let seconds = now / 1_000_000_000;
+            let tick = seconds / (self.settings.dir_ttl / u64::from(TICKS_OF_TTL)).max(1);
+            self.tree.set_now((tick & u64::from(u16::MAX)) as u16);
+        }
+        if self.tree.trim() {
+            self.routes.clear();
+            self.replaced.clear();
+            self.parked.expire(&mut self.counts, now);
+        }
+    }
+
+    fn lose(&mut self, loss: Loss, sink: &mut dyn FnMut(Outcome<'_>)) {
+        self.files.clear(&mut self.tree);
+        self.parked.clear();
+        self.replaced.clear();
+        self.awaited.clear();
+        self.routes.clear();
+        self.tree.forget_all();
+        sink(Outcome::Lost(loss));
+    }
+
+    fn is_marked_by_inode(&self, dir: NodeId) -> bool {
+        !self.marked_by_inode.is_empty() && self.marked_by_inode.contains(&self.tree.key(dir).fs())
+    }
+}
+
+/// Into how many ticks the life time of an unused directory is divided.
+const TICKS_OF_TTL: u16 = 16;

@@ -1,2 +1,11 @@
 //! The request protocol and its client.
+//!
+//! One request a connection: a TOML document, ended by an empty line or by closing the
+//! sending side. The answer is a TOML document and one more newline; then the daemon closes.
 #![forbid(unsafe_code)]
+
+pub mod client;
+pub mod proto;
+
+pub use client::{CallError, call};
+pub use proto::{ErrorKind, Reply, Request};

@@ -17,9 +17,8 @@ impl PollSet {
         // SAFETY: takes a flag and returns a new descriptor or -1, which cvt checks.
         let fd = cvt(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
         // SAFETY: the kernel has just handed out this descriptor and nobody else owns it.
-        Ok(Self {
-            fd: unsafe { OwnedFd::from_raw_fd(fd) },
-        })
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Self { fd })
     }
 
     /// Adds `fd`, woken for input.

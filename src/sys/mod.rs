@@ -8,10 +8,13 @@
 )]
 
 pub mod account;
+pub mod dirfd;
 pub mod files;
 
 use std::io;
 
+pub mod async_fd;
+pub mod clock;
 pub mod epoll;
 pub mod fanotify;
 pub mod handle;

@@ -1,0 +1,451 @@
+//! The one writer of logs: lines are gathered in memory and go to each file in one write.
+//!
+//! A log may be replaced, cut, deleted or moved away by anybody at any time, so before each
+//! write the name is looked up again. What cannot be written (a full disk, `clean` at work) stays
+//! in memory up to a ceiling; beyond it, lines are given up and a GAP line says so.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::mem;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::PathBuf;
+
+use super::dir::{DirLock, LogDir, Owner, hand_over};
+use super::line::{Gap, encode_gap, time_of};
+use super::{journal, scan, source};
+use crate::event::WallTime;
+
+/// Where and how to append.
+#[derive(Clone, Debug)]
+pub struct AppenderConfig {
+    /// The log directory; made when it is missing.
+    pub dir: PathBuf,
+    /// Whom new files are handed to.
+    pub owner: Option<Owner>,
+    /// How many bytes of lines may be held while they cannot be written, all logs together.
+    pub ceiling_bytes: usize,
+}
+
+/// Appends lines to the logs of one directory.
+#[derive(Debug)]
+pub struct Appender {
+    config: AppenderConfig,
+    place: Option<Place>,
+    logs: HashMap<String, Log>,
+    pending_bytes: usize,
+    dropped: u64,
+    leftovers: Leftovers,
+}
+
+/// What a flush did and left undone.
+#[derive(Debug, Default)]
+pub struct FlushReport {
+    /// Lines now in their files, GAP lines included.
+    pub written_lines: u64,
+    /// Bytes now in their files.
+    pub written_bytes: u64,
+    /// Bytes still in memory.
+    pub pending_bytes: usize,
+    /// The lock is held by `clean`; flush again soon.
+    pub busy: bool,
+    /// Lines given up since the flush before, for want of room. Each log gets its GAP line.
+    pub dropped: u64,
+    /// What failed: the name of a log (or the directory) and why. The lines stay pending.
+    pub errors: Vec<(String, io::Error)>,
+    /// Files that could not be given to their owner; nothing is lost by it.
+    pub not_handed_over: Vec<(String, io::Error)>,
+}
+
+#[derive(Debug)]
+struct Place {
+    dir: LogDir,
+    lock: DirLock,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    pending: Vec<u8>,
+    open: Option<OpenLog>,
+    lost: Option<Lost>,
+    /// Why the last write failed, for the GAP line.
+    trouble: Option<String>,
+}
+
+#[derive(Debug)]
+struct OpenLog {
+    file: File,
+    id: (u64, u64),
+    /// Size after our last write; any other size means that somebody else was at it.
+    len: Option<u64>,
+    unsynced: bool,
+}
+
+/// Lines given up in one go.
+#[derive(Debug)]
+struct Lost {
+    lines: u64,
+    since: WallTime,
+    until: WallTime,
+}
+
+/// What comes up while writing and is dealt with later.
+#[derive(Debug, Default)]
+struct Leftovers {
+    /// Files that were written to and have since been replaced, not yet synced.
+    unsynced: Vec<(String, File)>,
+    not_handed_over: Vec<(String, io::Error)>,
+}
+
+impl Appender {
+    /// An appender with nothing pending; files are opened by the first flush.
+    pub fn new(config: AppenderConfig) -> Self {
+        Self {
+            config,
+            place: None,
+            logs: HashMap::new(),
+            pending_bytes: 0,
+            dropped: 0,
+            leftovers: Leftovers::default(),
+        }
+    }
+
+    /// Appends one line (newline included) to the log `name`, in memory. Above the ceiling the
+    /// line is given up and counted.
+    pub fn queue(&mut self, name: &str, line: impl FnOnce(&mut Vec<u8>)) {
+        if !self.logs.contains_key(name) {
+            self.logs.insert(name.to_owned(), Log::default());
+        }
+        let Some(log) = self.logs.get_mut(name) else {
+            return;
+        };
+        let before = log.pending.len();
+        // A hole is closed only with room to spare, or holes and lines would alternate.
+        if log.lost.is_some() && self.pending_bytes < self.config.ceiling_bytes / 2 {
+            log.close_gap(name);
+        }
+        let start = log.pending.len();
+        line(&mut log.pending);
+        let grown = log.pending.len() - before;
+        if log.lost.is_some() || self.pending_bytes + grown > self.config.ceiling_bytes {
+            log.give_up(start);
+            self.dropped += 1;
+        }
+        self.pending_bytes += log.pending.len() - before;
+    }
+
+    /// Bytes of lines in memory.
+    pub fn pending_bytes(&self) -> usize {
+        self.pending_bytes
+    }
+
+    /// Whether a flush has nothing to do.
+    pub fn is_idle(&self) -> bool {
+        self.pending_bytes == 0 && self.logs.values().all(Log::is_idle)
+    }
+
+    /// Writes all that is pending, one write for each log. Never waits for the lock.
+    pub fn flush(&mut self) -> FlushReport {
+        let mut report = FlushReport {
+            dropped: mem::take(&mut self.dropped),
+            ..FlushReport::default()
+        };
+        if !self.is_idle()
+            && let Err(error) = self
+                .find_place()
+                .and_then(|()| self.write_logs(&mut report))
+        {
+            self.explain(&error.to_string());
+            report
+                .errors
+                .push((self.config.dir.display().to_string(), error));
+        }
+        report.pending_bytes = self.pending_bytes;
+        report.not_handed_over = mem::take(&mut self.leftovers.not_handed_over);
+        report
+    }
+
+    /// Brings everything written so far to the disk; says which logs could not be synced.
+    pub fn sync(&mut self) -> Vec<(String, io::Error)> {
+        let mut errors = Vec::new();
+        for (name, file) in self.leftovers.unsynced.drain(..) {
+            errors.extend(file.sync_data().err().map(|error| (name, error)));
+        }
+        for (name, log) in &mut self.logs {
+            if let Some(open) = log.open.as_mut().filter(|open| open.unsynced) {
+                open.unsynced = false;
+                errors.extend(
+                    open.file
+                        .sync_data()
+                        .err()
+                        .map(|error| (name.clone(), error)),
+                );
+            }
+        }
+        errors
+    }
+
+    /// The time of the last line in the file of the log `name`; `None` when it has none. Time
+    /// must not go back over a restart.
+    pub fn last_time(&mut self, name: &str) -> io::Result<Option<WallTime>> {
+        let dir = match LogDir::open(&self.config.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let Some(file) = dir.open_log(name)? else {
+            return Ok(None);
+        };
+        let end = file.metadata()?.len();
+        source::find_last(&file, end, time_of)
+    }
+
+    /// Forgets the log `name`, unless lines are still pending for it.
+    pub fn close(&mut self, name: &str) {
+        if self.logs.get(name).is_some_and(Log::is_idle)
+            && let Some(mut log) = self.logs.remove(name)
+        {
+            log.retire(name, &mut self.leftovers);
+        }
+    }
+
+    /// Makes sure that the directory and the lock file are those that the path leads to now.
+    fn find_place(&mut self) -> io::Result<()> {
+        if let Some(place) = &mut self.place
+            && place.dir.is_current()
+        {
+            if !place.lock.is_current(&place.dir) {
+                place.lock = place.dir.lock_file(self.config.owner)?;
+            }
+            return Ok(());
+        }
+        self.place = None;
+        for (name, log) in &mut self.logs {
+            log.retire(name, &mut self.leftovers);
+        }
+        let dir = LogDir::open_or_make(&self.config.dir, self.config.owner)?;
+        let lock = dir.lock_file(self.config.owner)?;
+        self.place = Some(Place { dir, lock });
+        Ok(())
+    }
+
+    fn write_logs(&mut self, report: &mut FlushReport) -> io::Result<()> {
+        let Some(Place { dir, lock }) = &self.place else {
+            return Ok(());
+        };
+        let Some(held) = lock.try_take()? else {
+            report.busy = true;
+            self.explain("the log was being cleaned");
+            return Ok(());
+        };
+        for (name, log) in self.logs.iter_mut().filter(|(_, log)| !log.is_idle()) {
+            let before = log.pending.len();
+            let done = log.write(name, dir, self.config.owner, &mut self.leftovers, report);
+            self.pending_bytes = self.pending_bytes + log.pending.len() - before;
+            if let Err(error) = done {
+                log.trouble = Some(error.to_string());
+                report.errors.push((name.clone(), error));
+            }
+        }
+        drop(held);
+        Ok(())
+    }
+
+    fn explain(&mut self, trouble: &str) {
+        for log in self.logs.values_mut().filter(|log| !log.is_idle()) {
+            log.trouble = Some(trouble.to_owned());
+        }
+    }
+}
+
+impl Log {
+    fn is_idle(&self) -> bool {
+        self.pending.is_empty() && self.lost.is_none()
+    }
+
+    /// Takes the line from `start` on out of the pending ones again, and counts it.
+    fn give_up(&mut self, start: usize) {
+        let time = time_of(&self.pending[start..]);
+        self.pending.truncate(start);
+        let lost = self.lost.get_or_insert_with(|| {
+            let since = time.unwrap_or_default();
+            Lost {
+                lines: 0,
+                since,
+                until: since,
+            }
+        });
+        lost.lines += 1;
+        lost.until = time.unwrap_or(lost.until);
+    }
+
+    fn close_gap(&mut self, name: &str) {
+        let Some(lost) = self.lost.take() else { return };
+        let why = self
+            .trouble
+            .as_deref()
+            .unwrap_or("the log could not be written fast enough");
+        let gap = Gap {
+            time: lost.until,
+            lost: i64::try_from(lost.lines).unwrap_or(-1),
+            cause: why.into(),
+            since: lost.since,
+        };
+        if name == journal::FILE_NAME {
+            journal::encode_gap(&gap, &mut self.pending);
+        } else {
+            encode_gap(&gap, &mut self.pending);
+        }
+    }
+
+    /// Writes everything pending, then the GAP line if one is due.
+    fn write(
+        &mut self,
+        name: &str,
+        dir: &LogDir,
+        owner: Option<Owner>,
+        leftovers: &mut Leftovers,
+        report: &mut FlushReport,
+    ) -> io::Result<()> {
+        self.open_current(name, dir, owner, leftovers)?;
+        self.write_pending(report)?;
+        if self.lost.is_some() {
+            self.close_gap(name);
+            self.write_pending(report)?;
+        }
+        self.trouble = None;
+        self.pending.shrink_to(KEPT_CAPACITY);
+        Ok(())
+    }
+
+    /// Makes sure that the open file is the one of that name, and that it ends with a newline.
+    fn open_current(
+        &mut self,
+        name: &str,
+        dir: &LogDir,
+        owner: Option<Owner>,
+        leftovers: &mut Leftovers,
+    ) -> io::Result<()> {
+        let found = dir.stat(name)?;
+        let same = |open: &OpenLog| found.filter(|found| (found.dev, found.ino) == open.id);
+        let len = match self.open.as_ref().and_then(same) {
+            Some(status) => status.len,
+            None => {
+                self.retire(name, leftovers);
+                let (file, made) = dir.open_append(name)?;
+                if made && let Some(owner) = owner {
+                    let refused = hand_over(&file, owner).err();
+                    leftovers
+                        .not_handed_over
+                        .extend(refused.map(|error| (name.to_owned(), error)));
+                }
+                let meta = file.metadata()?;
+                self.open = Some(OpenLog {
+                    file,
+                    id: (meta.dev(), meta.ino()),
+                    len: None,
+                    unsynced: false,
+                });
+                meta.len()
+            }
+        };
+        if let Some(open) = &mut self.open
+            && open.len != Some(len)
+        {
+            open.len = None;
+            open.len = Some(mend_tail(&open.file, len)?);
+        }
+        Ok(())
+    }
+
+    fn write_pending(&mut self, report: &mut FlushReport) -> io::Result<()> {
+        let Some(open) = &mut self.open else {
+            return Ok(());
+        };
+        let (written, result) = write_counted(&open.file, &self.pending);
+        if written == 0 {
+            return result;
+        }
+        open.unsynced = true;
+        let whole = self.pending[..written]
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
+        let start = open.len.take();
+        open.len = start.and_then(|start| {
+            if whole == written {
+                return Some(start + written as u64);
+            }
+            cut_back(&open.file, start + written as u64, start + whole as u64).ok()
+        });
+        report.written_lines += self.pending[..whole]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count() as u64;
+        report.written_bytes += whole as u64;
+        self.pending.drain(..whole);
+        result
+    }
+
+    fn retire(&mut self, name: &str, leftovers: &mut Leftovers) {
+        if let Some(open) = self.open.take().filter(|open| open.unsynced) {
+            leftovers.unsynced.push((name.to_owned(), open.file));
+        }
+    }
+}
+
+/// Writes as much as the kernel takes and says how much that was.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the place where a short write is dealt with: what was not taken stays pending"
+)]
+fn write_counted(mut file: &File, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while written < bytes.len() {
+        match file.write(&bytes[written..]) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(count) => written += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
+}
+
+/// Takes half a line off the end again, if nobody has written behind it.
+fn cut_back(file: &File, end: u64, whole: u64) -> io::Result<u64> {
+    let len = file.metadata()?.len();
+    if len != end {
+        return Err(io::Error::other("somebody else writes to the log"));
+    }
+    file.set_len(whole)?;
+    Ok(whole)
+}
+
+/// Makes the file end with a newline: what a crash or a full disk left of a line is cut off (the
+/// recorder writes it again, or it was never whole), anything else is ended. Says the new size.
+fn mend_tail(file: &File, len: u64) -> io::Result<u64> {
+    let mut last = [b'\n'];
+    if len > 0 {
+        file.read_exact_at(&mut last, len - 1)?;
+    }
+    if last == [b'\n'] {
+        return Ok(len);
+    }
+    match source::torn_tail(file, len)? {
+        Some(tail) if !scan::members(&tail, |_, _| ()) => {
+            let whole = len - tail.len() as u64;
+            file.set_len(whole)?;
+            Ok(whole)
+        }
+        _ => match write_counted(file, b"\n") {
+            (_, Ok(())) => Ok(len + 1),
+            (_, Err(error)) => Err(error),
+        },
+    }
+}
+
+/// Memory for pending lines that a log keeps when they have been written.
+const KEPT_CAPACITY: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests;

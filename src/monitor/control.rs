@@ -1,0 +1,237 @@
+//! The socket server: reads requests, forwards commands to the core, sends its answers back.
+//!
+//! Each client has a task of its own, so that a silent or slow one holds up nobody, least of all recording.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::net::UnixStream as BlockingStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixSocket, UnixStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::config::Owner;
+use crate::monitored::path::quoted;
+use crate::monitored::{GroupName, Watch};
+use crate::socket::proto::{ErrorKind, REQUEST_LIMIT, Reply, Request};
+use crate::sys::account::effective_uid;
+use crate::sys::files;
+
+/// A client that says nothing for so long is cut off.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// More clients than this wait in the socket's backlog.
+const CLIENTS: usize = 64;
+
+/// What a client wants of the core.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Watch, or replace the watch of that group on that path.
+    Add(Box<Watch>),
+    /// Stop watching a path for a group, or all of the group.
+    Remove {
+        /// The group.
+        group: GroupName,
+        /// The path.
+        path: Option<PathBuf>,
+    },
+    /// Say what is watched.
+    List,
+}
+
+/// The way to the core: a command, and where its answer goes.
+pub type CommandSender = mpsc::UnboundedSender<(Command, oneshot::Sender<Reply>)>;
+
+impl Command {
+    /// Reads a request; the error is the reply to it.
+    pub fn from_request(request: &Request) -> Result<Self, Reply> {
+        let group = || match request.track_cmd.as_deref() {
+            None => Ok(GroupName::global()),
+            Some(name) => name.parse::<GroupName>().map_err(|error| refuse(&error)),
+        };
+        let path = || request.path.as_deref().map(PathBuf::from);
+        let missing = || Reply::refused("Missing 'path' field", None);
+        match request.cmd.as_str() {
+            "list" => Ok(Self::List),
+            "add" => {
+                let path = path().ok_or_else(missing)?;
+                let group = group()?;
+                if group.as_str() == "fsmon" {
+                    let why = "fsmon daemon's own events are excluded from monitoring.";
+                    return Err(Reply::refused(
+                        format!("Cannot monitor 'fsmon' process: {why}"),
+                        None,
+                    ));
+                }
+                let watch =
+                    Watch::new(group, &path, &request.options()).map_err(|error| refuse(&error))?;
+                Ok(Self::Add(Box::new(watch)))
+            }
+            "remove" if request.path.is_none() && request.track_cmd.is_none() => Err(missing()),
+            "remove" => Ok(Self::Remove {
+                group: group()?,
+                path: path(),
+            }),
+            other => Err(Reply::refused(format!("Unknown command: {other}"), None)),
+        }
+    }
+}
+
+fn refuse(error: &dyn std::error::Error) -> Reply {
+    Reply::refused(error.to_string(), Some(ErrorKind::Permanent))
+}
+
+/// The bound socket.
+#[derive(Debug)]
+pub struct Control {
+    listener: UnixListener,
+    uid: u32,
+    patience: Duration,
+}
+
+impl Control {
+    /// Binds the socket for user `uid`, mode 0600. A socket left by an earlier daemon is replaced;
+    /// anything else at its place is left alone.
+    pub fn bind(path: &Path, uid: u32, owner: Option<Owner>) -> anyhow::Result<Self> {
+        let listener = match listen(path) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                remove_stale(path, uid)
+                    .with_context(|| format!("cannot replace the socket {}", quoted(path)))?;
+                listen(path)
+            }
+            bound => bound,
+        };
+        let listener = listener.with_context(|| format!("cannot listen on {}", quoted(path)))?;
+        if let Some(owner) = owner {
+            files::give_socket(path, effective_uid(), owner)
+                .with_context(|| format!("cannot hand over the socket {}", quoted(path)))?;
+        }
+        Ok(Self {
+            listener,
+            uid,
+            patience: PATIENCE,
+        })
+    }
+
+    /// Answers clients until it is dropped.
+    pub async fn serve(self, core: CommandSender) {
+        let mut clients = JoinSet::new();
+        loop {
+            while clients.try_join_next().is_some() {}
+            if clients.len() >= CLIENTS {
+                clients.join_next().await;
+                continue;
+            }
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    clients.spawn(attend(stream, self.uid, self.patience, core.clone()));
+                }
+                // Out of descriptors or memory: that passes, and asking at once would only spin.
+                Err(_) => sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+}
+
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    let socket = UnixSocket::new_stream()?;
+    // unix(7): bind makes the name with the mode of the socket, so it is never open to others.
+    files::set_mode(&fs::File::from(socket.as_fd().try_clone_to_owned()?), 0o600)?;
+    socket.bind(path)?;
+    socket.listen(128)
+}
+
+fn remove_stale(path: &Path, uid: u32) -> anyhow::Result<()> {
+    let found = fs::symlink_metadata(path)?;
+    if !found.file_type().is_socket() {
+        bail!("something that is not a socket stands there");
+    }
+    if ![uid, effective_uid()].contains(&found.uid()) {
+        bail!("it belongs to user {}", found.uid());
+    }
+    match BlockingStream::connect(path) {
+        Ok(_) => bail!("another daemon answers there"),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            Ok(fs::remove_file(path)?)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Serves one client. A client that goes away is its own affair, so errors end here.
+async fn attend(mut stream: UnixStream, uid: u32, patience: Duration, core: CommandSender) {
+    let reply = match stream.peer_cred() {
+        Ok(peer) if [0, uid].contains(&peer.uid()) => {
+            match timeout(patience, read_request(&mut stream)).await {
+                Ok(Ok(text)) => answer(&text, &core).await,
+                Ok(Err(_)) => return,
+                Err(_) => Reply::refused(
+                    "Timed out waiting for a request",
+                    Some(ErrorKind::Transient),
+                ),
+            }
+        }
+        Ok(peer) => Reply::refused(
+            format!("User {} may not talk to this daemon", peer.uid()),
+            None,
+        ),
+        Err(_) => return,
+    };
+    let text = reply.to_toml();
+    let sent = timeout(patience, async {
+        stream.write_all(text.as_bytes()).await?;
+        stream.shutdown().await
+    });
+    // Both errors say that the client is gone or does not read.
+    sent.await.ok();
+}
+
+async fn answer(text: &[u8], core: &CommandSender) -> Reply {
+    if text.len() > REQUEST_LIMIT {
+        return Reply::refused(
+            "The request is longer than 64 KiB",
+            Some(ErrorKind::Permanent),
+        );
+    }
+    let Ok(text) = std::str::from_utf8(text) else {
+        return Reply::refused("Invalid command: it is not UTF-8", None);
+    };
+    let request = Request::parse(text).map_err(|error| Reply::refused(error, None));
+    let command = match request.and_then(|request| Command::from_request(&request)) {
+        Ok(command) => command,
+        Err(reply) => return reply,
+    };
+    let stopping = || Reply::refused("The daemon is stopping", Some(ErrorKind::Transient));
+    let (reply, answer) = oneshot::channel();
+    if core.send((command, reply)).is_err() {
+        return stopping();
+    }
+    answer.await.unwrap_or_else(|_| stopping())
+}
+
+/// Reads up to an empty line, the end, or one byte more than is allowed.
+async fn read_request(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        let count = stream.read(&mut chunk).await?;
+        let seen = text.len().saturating_sub(1);
+        text.extend_from_slice(&chunk[..count]);
+        if let Some(at) = text[seen..].windows(2).position(|pair| pair == b"\n\n") {
+            text.truncate(seen + at + 1);
+            return Ok(text);
+        }
+        if count == 0 || text.len() > REQUEST_LIMIT {
+            return Ok(text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,535 @@
+//! The daemon's one owner of engine, watches and logs: takes messages, calls what is named.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::control::Command;
+use super::engine::{Changes, Engine};
+use super::feed::Feed;
+use super::report::{Level, Reporter};
+use super::writer::Writer;
+use crate::config::{CacheSettings, Chain, Config};
+use crate::event::WallTime;
+use crate::log::journal::{Entry, Subject};
+use crate::monitored::path::quoted;
+use crate::monitored::{GroupName, Store, Watch, WatchSet};
+use crate::pipeline::Outcome;
+use crate::socket::proto::{ErrorKind, Reply};
+
+/// What the core is told.
+#[derive(Debug)]
+pub enum Message {
+    /// Events were read.
+    Wake,
+    /// A client wants something.
+    Command(Command, oneshot::Sender<Reply>),
+    /// Something was mounted or unmounted.
+    MountsChanged,
+    /// SIGHUP: read store and config again.
+    Reload,
+    /// A signal to stop, or a thread that failed.
+    Stop(String),
+}
+
+/// The owner.
+#[derive(Debug)]
+pub struct Core {
+    config: Config,
+    feed: Arc<Feed>,
+    engine: Engine,
+    writer: Writer,
+    watches: WatchSet,
+    /// Watched paths, and whether they were there when last heard of.
+    roots: BTreeMap<PathBuf, bool>,
+    reporter: Arc<Reporter>,
+    stats_at: Option<Instant>,
+    lost: u64,
+}
+
+/// While records wait for a neighbour, the queue is looked at this often.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+/// A stop waits so long for a disk that is full or a `clean` that is at work.
+const LAST_TRIES: Duration = Duration::from_secs(5);
+
+impl Core {
+    /// Makes the core; nothing is watched until [`Core::begin`].
+    pub fn new(
+        config: Config,
+        feed: Arc<Feed>,
+        engine: Engine,
+        writer: Writer,
+        reporter: Arc<Reporter>,
+    ) -> Self {
+        let stats_at = reporter
+            .is_debug()
+            .then(|| Instant::now() + config.cache.stats_interval);
+        Self {
+            config,
+            feed,
+            engine,
+            writer,
+            watches: WatchSet::default(),
+            roots: BTreeMap::new(),
+            reporter,
+            stats_at,
+            lost: 0,
+        }
+    }
+
+    /// Takes the watches of the store into force and begins the journal.
+    pub fn begin(&mut self, watches: WatchSet, after_crash: bool) -> anyhow::Result<()> {
+        let entry = Entry::Start {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            after_crash,
+        };
+        self.writer.journal(&entry);
+        self.watches = watches;
+        let changes = self.engine.reconcile(&self.watches)?;
+        self.say_changes(&changes);
+        for watch in self.watches.iter() {
+            self.writer.journal(&Entry::Add(subject(watch)));
+        }
+        self.look_at_roots();
+        self.writer.flush(&self.reporter);
+        Ok(())
+    }
+
+    /// The time of the last line in a group's log.
+    pub fn last_time(&mut self, group: &GroupName) -> WallTime {
+        self.writer.last_time(group)
+    }
+
+    /// Puts a line into the journal.
+    pub fn note(&mut self, entry: &Entry<'_>) {
+        self.writer.journal(entry);
+        self.writer.flush(&self.reporter);
+    }
+
+    /// Works until a message says stop; returns why.
+    pub fn run(&mut self, inbox: &Receiver<Message>) -> String {
+        loop {
+            let message = match self.due() {
+                None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(due) => inbox.recv_timeout(due.saturating_duration_since(Instant::now())),
+            };
+            match message {
+                Ok(Message::Wake) => self.step(),
+                Ok(Message::Command(command, reply)) => {
+                    let answer = self.obey(command);
+                    // A client that has gone does not want its answer.
+                    reply.send(answer).ok();
+                }
+                Ok(Message::MountsChanged) => self.follow_mounts(),
+                Ok(Message::Reload) => self.reload(),
+                Ok(Message::Stop(reason)) => return reason,
+                Err(RecvTimeoutError::Timeout) => self.tend(),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return "every other thread has ended".to_owned();
+                }
+            }
+        }
+    }
+
+    /// Writes everything captured and ends the journal.
+    pub fn end(&mut self, reason: &str) {
+        self.settle();
+        self.writer.journal(&Entry::Stop { reason });
+        self.writer.flush(&self.reporter);
+        let until = Instant::now() + LAST_TRIES;
+        while self.writer.is_waiting() && Instant::now() < until {
+            std::thread::park_timeout(LOOK_AGAIN * 10);
+            self.writer.flush(&self.reporter);
+        }
+        self.writer.sync_now(&self.reporter);
+    }
+
+    fn due(&self) -> Option<Instant> {
+        let again = self
+            .engine
+            .is_waiting()
+            .then(|| Instant::now() + LOOK_AGAIN);
+        again
+            .into_iter()
+            .chain(self.writer.due())
+            .chain(self.stats_at)
+            .min()
+    }
+
+    fn tend(&mut self) {
+        if self.engine.is_waiting() {
+            self.read_and_step();
+        }
+        self.writer.tend(&self.reporter);
+        if self.stats_at.is_some_and(|at| at <= Instant::now()) {
+            self.stats_at = Some(Instant::now() + self.config.cache.stats_interval);
+            self.say_statistics();
+        }
+    }
+
+    /// Tells what was read.
+    fn step(&mut self) {
+        self.step_engine(false);
+        self.writer.watch_clock();
+        self.writer.flush(&self.reporter);
+        self.writer.tend(&self.reporter);
+    }
+
+    fn read_and_step(&mut self) {
+        if let Err(error) = self.feed.drain() {
+            self.reporter.say_folded(
+                Level::Error,
+                "drain",
+                &format!("cannot read events: {error}"),
+            );
+        }
+        self.step();
+    }
+
+    /// Tells everything that happened up to now, with the watches that are in force.
+    fn settle(&mut self) {
+        self.read_and_step();
+        for _ in 0..SETTLE_TRIES {
+            if !self.engine.is_waiting() {
+                return;
+            }
+            std::thread::park_timeout(LOOK_AGAIN);
+            self.read_and_step();
+        }
+        self.step_engine(true);
+        self.writer.flush(&self.reporter);
+    }
+
+    fn step_engine(&mut self, all: bool) {
+        let Self {
+            engine,
+            writer,
+            watches,
+            roots,
+            reporter,
+            lost,
+            ..
+        } = self;
+        let stepped = engine.step(all, reporter, &mut |outcome| match outcome {
+            Outcome::Log { group, event } => {
+                reporter.debug(|| {
+                    format!(
+                        "{} {} {}",
+                        group,
+                        event.kind,
+                        String::from_utf8_lossy(&event.path).escape_debug()
+                    )
+                });
+                writer.event(group, event, reporter);
+            }
+            Outcome::RootMayBeGone { root } => root_gone(roots, watches, writer, reporter, root),
+            Outcome::RootMayBeBack { root } => root_back(roots, watches, writer, reporter, root),
+            Outcome::NewDirectory { .. } => {}
+            Outcome::Lost(loss) => {
+                *lost += loss.count.unwrap_or(1);
+                writer.loss(&groups(watches), &loss);
+                let count = loss.count.map_or_else(
+                    || "an unknown number of".to_owned(),
+                    |count| count.to_string(),
+                );
+                reporter.say_folded(
+                    Level::Error,
+                    "lost",
+                    &format!("{count} events lost ({}); {lost} since start", loss.cause),
+                );
+            }
+        });
+        if let Err(error) = stepped {
+            reporter.say_folded(
+                Level::Error,
+                "drain",
+                &format!("cannot read events: {error}"),
+            );
+        }
+    }
+
+    fn obey(&mut self, command: Command) -> Reply {
+        match command {
+            Command::List => Reply::list(self.watches.iter()),
+            Command::Add(watch) => self.add(*watch),
+            Command::Remove { group, path } => self.remove(&group, path.as_deref()),
+        }
+    }
+
+    fn add(&mut self, watch: Watch) -> Reply {
+        self.settle();
+        let before = self.watches.clone();
+        self.watches.add_or_replace(watch.clone());
+        let changes = match self.engine.reconcile(&self.watches) {
+            Ok(changes) => changes,
+            Err(error) => return self.undo(before, &error.to_string()),
+        };
+        let hindered = changes
+            .shortfalls
+            .iter()
+            .find(|short| is_on(&watch.path, &short.point));
+        if let Some(short) = hindered {
+            let why = format!("cannot watch {}: {}", quoted(&watch.path), short.why);
+            return self.undo(before, &why);
+        }
+        self.say_changes(&changes);
+        self.look_at_roots();
+        self.writer.journal(&Entry::Add(subject(&watch)));
+        self.writer.flush(&self.reporter);
+        let Watch {
+            group,
+            path,
+            recursive,
+            ..
+        } = &watch;
+        self.reporter.announce(&format!(
+            "Monitoring entry: [{group}] {} (recursive={recursive})",
+            shown(path)
+        ));
+        Reply::done()
+    }
+
+    fn undo(&mut self, before: WatchSet, why: &str) -> Reply {
+        self.watches = before;
+        if let Err(error) = self.engine.reconcile(&self.watches) {
+            self.reporter
+                .say(Level::Error, &format!("cannot restore the marks: {error}"));
+        }
+        Reply::refused(why, Some(ErrorKind::Permanent))
+    }
+
+    fn remove(&mut self, group: &GroupName, path: Option<&Path>) -> Reply {
+        self.settle();
+        let removed = self.watches.remove(group, path);
+        if removed.is_empty() {
+            let what = path.map_or_else(
+                || format!("Cmd group not found: {group}"),
+                |path| format!("Path not found: {}", shown(path)),
+            );
+            return Reply::refused(what, None);
+        }
+        if let Err(error) = self.engine.reconcile(&self.watches) {
+            self.reporter.say(
+                Level::Warning,
+                &format!("cannot take back the marks: {error}"),
+            );
+        }
+        for watch in &removed {
+            self.writer.journal(&Entry::Remove(subject(watch)));
+            self.reporter
+                .announce(&format!("Removed entry: {}", shown(&watch.path)));
+        }
+        self.look_at_roots();
+        self.writer.flush(&self.reporter);
+        Reply::done()
+    }
+
+    fn follow_mounts(&mut self) {
+        self.settle();
+        match self.engine.reconcile(&self.watches) {
+            Ok(changes) => self.say_changes(&changes),
+            Err(error) => self.reporter.say(
+                Level::Warning,
+                &format!("cannot follow a change of the mounts: {error}"),
+            ),
+        }
+    }
+
+    fn reload(&mut self) {
+        self.settle();
+        match Config::load(&CacheSettings::default()) {
+            Ok(config) => {
+                self.writer.set_sync(config.logging.sync);
+                self.engine
+                    .pipeline()
+                    .set_chain_always(config.logging.chain == Chain::Always);
+            }
+            Err(error) => self.reporter.say(
+                Level::Warning,
+                &format!("fsmon.toml stays as it was: {error:#}"),
+            ),
+        }
+        let store = Store::open(&self.config.paths.store_file, self.config.owner);
+        let (wanted, bad) = match store.load() {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                return self.reporter.say(
+                    Level::Warning,
+                    &format!("the watches stay as they were: {error:#}"),
+                );
+            }
+        };
+        say_bad_lines(&self.reporter, &bad);
+        let old = std::mem::replace(&mut self.watches, wanted);
+        let changes = self.engine.reconcile(&self.watches);
+        for watch in old
+            .iter()
+            .filter(|watch| !self.watches.iter().any(|new| new == *watch))
+        {
+            self.writer.journal(&Entry::Remove(subject(watch)));
+        }
+        for watch in self
+            .watches
+            .iter()
+            .filter(|watch| !old.iter().any(|was| was == *watch))
+        {
+            self.writer.journal(&Entry::Add(subject(watch)));
+        }
+        match changes {
+            Ok(changes) => self.say_changes(&changes),
+            Err(error) => self
+                .reporter
+                .say(Level::Error, &format!("cannot change the marks: {error}")),
+        }
+        self.look_at_roots();
+        self.writer.flush(&self.reporter);
+        self.reporter
+            .say(Level::Info, "store and config read again");
+    }
+
+    /// Notes which watched paths are there; says so of those that are not.
+    fn look_at_roots(&mut self) {
+        let known = std::mem::take(&mut self.roots);
+        for watch in self.watches.iter() {
+            let there = watch.path.symlink_metadata().is_ok();
+            if !there && !known.contains_key(&watch.path) {
+                let path = quoted(&watch.path);
+                self.reporter.say(
+                    Level::Info,
+                    &format!("path {path} does not exist yet; it is recorded from its creation on"),
+                );
+            }
+            self.roots.insert(watch.path.clone(), there);
+        }
+    }
+
+    fn say_changes(&self, changes: &Changes) {
+        for note in &changes.notes {
+            self.reporter.say(Level::Info, note);
+        }
+        for short in &changes.shortfalls {
+            let point = Path::new(std::ffi::OsStr::new(
+                std::str::from_utf8(&short.point).unwrap_or("?"),
+            ));
+            self.reporter.say(
+                Level::Error,
+                &format!("{} is not watched: {}", quoted(point), short.why),
+            );
+        }
+    }
+
+    fn say_statistics(&mut self) {
+        let pipeline = self.engine.pipeline();
+        let (directories, bytes) = pipeline.directories();
+        let (files, counts) = (pipeline.files(), pipeline.counts());
+        let (held, dropped, lost) = (self.feed.most_held(), self.writer.dropped, self.lost);
+        self.reporter.debug(|| {
+            format!(
+                "statistics: {directories} directories in {bytes} bytes, {files} files, {} records, {} lines, {} own, {} asked, {} unplaced, \
+                 {} ambiguous, {} unknown, {} malformed, {lost} lost, {dropped} dropped, {held} bytes held at most",
+                counts.records, counts.told, counts.own, counts.asked, counts.unplaced, counts.ambiguous, counts.unknown, counts.malformed
+            )
+        });
+    }
+}
+
+/// How often a settling core looks again before it tells what is left as it is.
+const SETTLE_TRIES: u32 = 150;
+
+/// Says which lines of the store could not be read; the others are in force.
+pub fn say_bad_lines(reporter: &Reporter, bad: &[crate::monitored::BadLine]) {
+    for line in bad {
+        reporter.say(
+            Level::Warning,
+            &format!(
+                "line {} of the store cannot be read and is left alone: {}",
+                line.number, line.why
+            ),
+        );
+    }
+}
+
+fn groups(watches: &WatchSet) -> Vec<GroupName> {
+    let mut groups: Vec<GroupName> = Vec::new();
+    for watch in watches.iter() {
+        if !groups.contains(&watch.group) {
+            groups.push(watch.group.clone());
+        }
+    }
+    groups
+}
+
+fn subject(watch: &Watch) -> Subject<'_> {
+    Subject {
+        group: watch.group.as_str(),
+        path: std::os::unix::ffi::OsStrExt::as_bytes(watch.path.as_os_str()),
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.to_string_lossy().escape_debug().to_string()
+}
+
+fn is_on(path: &Path, point: &[u8]) -> bool {
+    path.starts_with(Path::new(
+        <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(point),
+    ))
+}
+
+fn root_path(root: &[u8]) -> &Path {
+    Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(root))
+}
+
+fn root_gone(
+    roots: &mut BTreeMap<PathBuf, bool>,
+    watches: &WatchSet,
+    writer: &mut Writer,
+    reporter: &Reporter,
+    root: &[u8],
+) {
+    let path = root_path(root);
+    if let Some(there) = roots.get_mut(path).filter(|there| **there) {
+        *there = false;
+        watches
+            .iter()
+            .filter(|watch| watch.path == path)
+            .for_each(|watch| writer.journal(&Entry::RootGone(subject(watch))));
+        reporter.say_folded(
+            Level::Info,
+            &format!("gone {}", shown(path)),
+            &format!(
+                "{} is gone; it is recorded again when it comes back",
+                quoted(path)
+            ),
+        );
+    }
+}
+
+fn root_back(
+    roots: &mut BTreeMap<PathBuf, bool>,
+    watches: &WatchSet,
+    writer: &mut Writer,
+    reporter: &Reporter,
+    root: &[u8],
+) {
+    let path = root_path(root);
+    if let Some(there) = roots.get_mut(path).filter(|there| !**there)
+        && path.symlink_metadata().is_ok()
+    {
+        *there = true;
+        watches
+            .iter()
+            .filter(|watch| watch.path == path)
+            .for_each(|watch| writer.journal(&Entry::RootBack(subject(watch))));
+        reporter.say_folded(
+            Level::Info,
+            &format!("back {}", shown(path)),
+            &format!("Path {} now exists; recording", quoted(path)),
+        );
+    }
+}

@@ -1,0 +1,259 @@
+//! Starts the daemon's parts in order and waits for their end.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use anyhow::Context as _;
+use tokio::io::Interest;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::unbounded_channel;
+
+use super::control::Control;
+use super::core::{Core, Message, say_bad_lines};
+use super::engine::{Engine, open_group};
+use super::feed::{self, Feed};
+use super::lock::DaemonLock;
+use super::marks::Dialect;
+use super::report::{Level, Reporter};
+use super::writer::{Writer, crashed_at};
+use crate::config::{Chain, Config};
+use crate::log::append::AppenderConfig;
+use crate::log::journal::Entry;
+use crate::monitored::path::quoted;
+use crate::monitored::{Store, WatchSet};
+use crate::pipeline::{Pipeline, Settings};
+use crate::proc_cache::{FeedOptions, ProcFeed, ProcLimits, ProcTable};
+use crate::sys::{async_fd, clock};
+
+/// Records until a signal says stop.
+pub fn run_daemon(config: Config, debug: bool) -> anyhow::Result<ExitCode> {
+    let reporter = Arc::new(Reporter::new(debug));
+    let (group, dialect) = open_group(config.test.legacy_fanotify).map_err(without_rights)?;
+    let lock = DaemonLock::take(&config.paths.lock, config.owner)?;
+    let store = Store::open(&config.paths.store_file, config.owner);
+    let (watches, bad) = store.load()?;
+    say_config(&reporter, &config, &watches);
+    say_bad_lines(&reporter, &bad);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start")?;
+    let (to_core, inbox) = channel();
+    let (feed, mut core) = assemble(&config, group, dialect, &reporter)?;
+    let code = runtime.block_on(async {
+        let control = Control::bind(&config.paths.socket, config.uid, config.owner)?;
+        begin(&mut core, &config, watches)?;
+        reporter.announce("Starting file trace monitor...");
+        reporter.announce("ready");
+        let working = std::thread::Builder::new()
+            .name("core".to_owned())
+            .spawn(move || work(&mut core, &inbox))
+            .context("cannot start the core")?;
+        // Events from between the marks and the first poll are there already.
+        to_core.send(Message::Wake).ok();
+        let delay = config.test.read_delay;
+        attend(feed, delay, control, to_core, &reporter, &working).await?;
+        tokio::task::spawn_blocking(move || working.join())
+            .await
+            .ok();
+        reporter.announce("\nStopping file trace monitor...");
+        anyhow::Ok(ExitCode::SUCCESS)
+    });
+    // Both names go before the lock does: the next daemon finds a clean place.
+    std::fs::remove_file(&config.paths.socket).ok();
+    drop(lock);
+    code
+}
+
+fn work(core: &mut Core, inbox: &Receiver<Message>) {
+    let reason = core.run(inbox);
+    core.end(&reason);
+}
+
+fn assemble(
+    config: &Config,
+    group: crate::sys::fanotify::Group,
+    dialect: Dialect,
+    reporter: &Arc<Reporter>,
+) -> anyhow::Result<(Arc<Feed>, Core)> {
+    let options = FeedOptions {
+        perf: !config.test.no_perf,
+        ..FeedOptions::default()
+    };
+    let processes = match ProcFeed::open(options) {
+        Ok(feed) => {
+            feed.ways()
+                .iter()
+                .for_each(|way| reporter.say(Level::Info, way));
+            Some(feed)
+        }
+        Err(error) => {
+            reporter.say(
+                Level::Warning,
+                &format!("processes that end quickly will be unknown: {error}"),
+            );
+            None
+        }
+    };
+    let mut table = ProcTable::new(ProcLimits {
+        ttl: config.cache.proc_ttl,
+        ..ProcLimits::default()
+    });
+    // After subscribing, so that nothing falls between.
+    table.snapshot(std::path::Path::new("/proc"), clock::monotonic());
+    let ceiling = usize::try_from(config.capture.ceiling).unwrap_or(usize::MAX);
+    let feed = Arc::new(Feed::new(ceiling, config.cache.buffer_size, processes)?);
+    let settings = Settings {
+        own_pid: std::process::id(),
+        dir_capacity: config.cache.dir_cap,
+        dir_ttl: config.cache.dir_ttl.as_secs(),
+        file_capacity: config.cache.file_size,
+        chain_always: config.logging.chain == Chain::Always,
+        legacy: dialect == Dialect::Legacy,
+    };
+    if dialect == Dialect::Legacy {
+        reporter.say(Level::Warning, "this kernel does not name what is renamed or made (that needs 5.17); paths of directories that live shortly may be missing");
+    }
+    let engine = Engine::new(feed.clone(), Pipeline::new(settings, table), group, dialect)?;
+    let writer = Writer::new(
+        AppenderConfig {
+            dir: config.paths.log_dir.clone(),
+            owner: config.owner,
+            ceiling_bytes: usize::try_from(config.capture.write_ceiling).unwrap_or(usize::MAX),
+        },
+        config.logging.sync,
+    );
+    let core = Core::new(
+        config.clone(),
+        feed.clone(),
+        engine,
+        writer,
+        reporter.clone(),
+    );
+    Ok((feed, core))
+}
+
+fn begin(core: &mut Core, config: &Config, watches: WatchSet) -> anyhow::Result<()> {
+    let last_lines: Vec<_> = watches
+        .iter()
+        .map(|watch| core.last_time(&watch.group))
+        .collect();
+    let crashed = crashed_at(&config.paths.log_dir, last_lines);
+    core.begin(watches, crashed.is_some())?;
+    if let Some(since) = crashed {
+        core.note(&Entry::Gap {
+            lost: -1,
+            cause: "downtime",
+            since,
+        });
+    }
+    Ok(())
+}
+
+/// Runs everything that waits for descriptors, until the core ends.
+async fn attend(
+    feed: Arc<Feed>,
+    delay: Option<std::time::Duration>,
+    control: Control,
+    to_core: Sender<Message>,
+    reporter: &Arc<Reporter>,
+    working: &std::thread::JoinHandle<()>,
+) -> anyhow::Result<()> {
+    let (commands, mut asked) = unbounded_channel();
+    let serving = tokio::spawn(control.serve(commands));
+    let waking = to_core.clone();
+    let pumping = tokio::spawn(feed::pump(feed, delay, move || {
+        waking.send(Message::Wake).ok();
+    }));
+    let mounts = tokio::spawn(watch_mounts(to_core.clone()));
+    let forward = to_core.clone();
+    let forwarding = tokio::spawn(async move {
+        while let Some((command, reply)) = asked.recv().await {
+            forward.send(Message::Command(command, reply)).ok();
+        }
+    });
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut pumping = pumping;
+    let reason = loop {
+        tokio::select! {
+            _ = terminate.recv() => break "SIGTERM".to_owned(),
+            _ = interrupt.recv() => break "SIGINT".to_owned(),
+            _ = hangup.recv() => { to_core.send(Message::Reload).ok(); }
+            ended = &mut pumping => {
+                let why = format!("reading events failed: {ended:?}");
+                reporter.say(Level::Error, &why);
+                break why;
+            }
+        }
+        if working.is_finished() {
+            break "the core ended".to_owned();
+        }
+    };
+    to_core.send(Message::Stop(reason)).ok();
+    serving.abort();
+    forwarding.abort();
+    mounts.abort();
+    Ok(())
+}
+
+/// Says when the table of mounts changes: proc_pid_mountinfo(5) signals that as an exceptional condition.
+async fn watch_mounts(to_core: Sender<Message>) -> anyhow::Result<()> {
+    let table = OwnedFd::from(File::open("/proc/self/mountinfo")?);
+    let table = async_fd::register(table, Interest::PRIORITY | Interest::ERROR)?;
+    loop {
+        let mut ready = table.ready(Interest::PRIORITY | Interest::ERROR).await?;
+        ready.clear_ready();
+        if to_core.send(Message::MountsChanged).is_err() {
+            return Ok(());
+        }
+    }
+}
+
+fn say_config(reporter: &Reporter, config: &Config, watches: &WatchSet) {
+    let paths = &config.paths;
+    reporter.plain("Config loaded:");
+    reporter.plain(&format!(
+        "  Monitored path database:  {}",
+        paths.store_file.display()
+    ));
+    reporter.plain(&format!("  Event logs:     {}", paths.log_dir.display()));
+    reporter.plain(&format!("  Command socket: {}", paths.socket.display()));
+    let mut groups: Vec<_> = watches.iter().map(|watch| &watch.group).collect();
+    groups.sort();
+    groups.dedup();
+    for group in groups {
+        let of_group: Vec<_> = watches
+            .iter()
+            .filter(|watch| watch.group == *group)
+            .collect();
+        let name = if group.is_global() {
+            "global"
+        } else {
+            group.as_str()
+        };
+        reporter.plain(&format!("  [{name}] ({} path(s)):", of_group.len()));
+        for watch in of_group {
+            reporter.plain(&format!(
+                "    {}",
+                quoted(&watch.path).to_string().trim_matches('\'')
+            ));
+        }
+    }
+    if watches.iter().next().is_none() {
+        reporter.plain("No entries configured. Waiting for socket commands (use 'fsmon add <cmd> --path <path>').");
+    }
+}
+
+fn without_rights(error: std::io::Error) -> anyhow::Error {
+    let hint = match error.raw_os_error() {
+        Some(1) => "\n  hint: run it with sudo, or give it CAP_SYS_ADMIN and CAP_DAC_READ_SEARCH",
+        Some(22 | 38) => "\n  hint: Linux 5.9 or later is needed, with CONFIG_FANOTIFY",
+        _ => "",
+    };
+    anyhow::anyhow!("cannot open fanotify: {error}{hint}")
+}

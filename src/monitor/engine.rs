@@ -1,0 +1,641 @@
+//! Feed, marks and pipeline together: what the daemon records with.
+//!
+//! Start-up, a live `add`, a `remove`, a new mount and a reload are all [`Engine::reconcile`]: the
+//! watches as they shall be go in, the marks are made to fit.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::ask::{Doors, KernelProbe, key_of, open_dir};
+use super::feed::Feed;
+use super::marks::{self, Dialect, Plan, Wanted};
+use super::report::Reporter;
+use crate::fid_parser::bits;
+use crate::fid_parser::raw::{FsId, HandleKey};
+use crate::monitored::WatchSet;
+use crate::monitored::path::quoted;
+use crate::pipeline::{Batch, MountPoint, Outcome, Pipeline};
+use crate::sys::fanotify::{Group, MarkOn, Reporting};
+use crate::sys::mount::{self, Mount};
+use crate::sys::{clock, handle, statfs};
+
+/// How a filesystem is watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// By a mark on the filesystem.
+    Filesystem,
+    /// By a mark on the top level of its btrfs, which sees all subvolumes.
+    BtrfsTop,
+    /// Through the filesystem that an overlay keeps its changes on.
+    OverlayUpper {
+        /// The device of that filesystem.
+        dev: (u32, u32),
+        /// The directory with the changes.
+        upper: PathBuf,
+    },
+    /// By a mark on each directory, in a group of its own.
+    Inodes,
+}
+
+/// A filesystem that is watched.
+#[derive(Debug)]
+struct Marked {
+    dev: (u32, u32),
+    fstype: String,
+    fs: FsId,
+    group: u16,
+    fsid: u64,
+    way: Way,
+    mask: u64,
+    mount_ids: Vec<i32>,
+    /// Through which directory the mark was made and can be changed.
+    through: PathBuf,
+}
+
+/// A filesystem that cannot be watched, or not wholly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shortfall {
+    /// Where it is mounted.
+    pub point: Vec<u8>,
+    /// What is wrong, as a sentence.
+    pub why: String,
+}
+
+/// What a reconciliation changed.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// One line for each filesystem newly watched: how, and what will be missing.
+    pub notes: Vec<String>,
+    /// What cannot be watched.
+    pub shortfalls: Vec<Shortfall>,
+}
+
+/// Everything between the kernel and the outcomes.
+#[derive(Debug)]
+pub struct Engine {
+    feed: Arc<Feed>,
+    pipeline: Pipeline,
+    dialect: Dialect,
+    main: Arc<Group>,
+    main_number: u16,
+    others: HashMap<u16, Arc<Group>>,
+    marked: Vec<Marked>,
+    next_fs: FsId,
+    doors: Doors,
+    walk: Vec<HandleKey>,
+    passed_over: Vec<Vec<u8>>,
+}
+
+/// Finds out which dialect the kernel speaks, by trying.
+pub fn open_group(legacy: bool) -> io::Result<(Group, Dialect)> {
+    if !legacy {
+        match Group::open(Reporting { target_fid: true }) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+            other => return Ok((other?, Dialect::Modern)),
+        }
+    }
+    Ok((
+        Group::open(Reporting { target_fid: false })?,
+        Dialect::Legacy,
+    ))
+}
+
+impl Engine {
+    /// Makes an engine that watches nothing yet.
+    pub fn new(
+        feed: Arc<Feed>,
+        pipeline: Pipeline,
+        main: Group,
+        dialect: Dialect,
+    ) -> io::Result<Self> {
+        let main = Arc::new(main);
+        let main_number = feed.add_group(main.clone())?;
+        Ok(Self {
+            feed,
+            pipeline,
+            dialect,
+            main,
+            main_number,
+            others: HashMap::new(),
+            marked: Vec::new(),
+            next_fs: 0,
+            doors: Doors::default(),
+            walk: Vec::new(),
+            passed_over: Vec::new(),
+        })
+    }
+
+    /// The pipeline, for its numbers.
+    pub fn pipeline(&mut self) -> &mut Pipeline {
+        &mut self.pipeline
+    }
+
+    /// Reads what is there and tells everything that is certain. With `all`, nothing is waited for.
+    pub fn step(
+        &mut self,
+        all: bool,
+        reporter: &Reporter,
+        sink: &mut dyn FnMut(Outcome<'_>),
+    ) -> io::Result<()> {
+        let mut batches = Vec::new();
+        if all {
+            self.feed.drain()?;
+        }
+        self.feed.take(&mut batches);
+        self.process(batches, all, reporter, sink);
+        Ok(())
+    }
+
+    fn process(
+        &mut self,
+        batches: Vec<Batch>,
+        all: bool,
+        reporter: &Reporter,
+        sink: &mut dyn FnMut(Outcome<'_>),
+    ) {
+        let now = if all { u64::MAX } else { clock::monotonic() };
+        let mut probe = KernelProbe::new(&self.doors, &self.feed, reporter);
+        let mut fresh = Vec::new();
+        self.pipeline
+            .step(batches, now, &mut probe, &mut |outcome| {
+                if let Outcome::NewDirectory { dir, path } = outcome {
+                    fresh.push((dir, path));
+                } else {
+                    sink(outcome);
+                }
+            });
+        if !self.pipeline.is_waiting() {
+            self.feed.release();
+        }
+        for (dir, path) in fresh {
+            self.mark_tree(dir.fs(), &PathBuf::from(std::ffi::OsString::from_vec(path)));
+        }
+    }
+
+    /// Whether records wait for something that has not been read yet.
+    pub fn is_waiting(&self) -> bool {
+        self.pipeline.is_waiting()
+    }
+
+    /// Makes the marks fit the watches and takes the watches into force.
+    ///
+    /// Events from before are to be told first, with the old watches; that is the caller's step.
+    pub fn reconcile(&mut self, watches: &WatchSet) -> io::Result<Changes> {
+        let mounts = mount::mounts()?;
+        let Plan {
+            filesystems,
+            passed_over,
+        } = marks::plan(watches, &mounts, self.dialect);
+        let mut changes = Changes::default();
+        let mut kept = Vec::new();
+        let mut points = Vec::new();
+        self.doors.points.clear();
+        let wanted = self.with_upper_filesystems(filesystems, &mounts);
+        for want in &wanted {
+            match self.mark(want, &mounts, &mut changes) {
+                Ok(marked) => kept.push(marked),
+                Err(error) => changes.shortfalls.push(Shortfall {
+                    point: mounts[want.mounts[0]].point.clone(),
+                    why: refusal(&error, &mounts[want.mounts[0]].fstype),
+                }),
+            }
+        }
+        for marked in &kept {
+            self.add_points(marked, &wanted, &kept, &mounts, &mut points);
+        }
+        let old = std::mem::replace(&mut self.marked, kept);
+        self.unmark(old);
+        self.pipeline.set_mounts(points);
+        self.pipeline.set_watches(watches);
+        for point in passed_over
+            .iter()
+            .filter(|point| !self.passed_over.contains(point))
+        {
+            changes.notes.push(format!(
+                "{} holds nothing to record and is passed over",
+                quoted(Path::new(std::ffi::OsStr::from_bytes(point)))
+            ));
+        }
+        self.passed_over = passed_over;
+        self.mark_inode_trees(watches);
+        Ok(changes)
+    }
+
+    /// Adds the filesystems on which overlays that cannot be marked keep their changes.
+    fn with_upper_filesystems(&mut self, mut wanted: Vec<Wanted>, mounts: &[Mount]) -> Vec<Wanted> {
+        for at in 0..wanted.len() {
+            let first = &mounts[wanted[at].mounts[0]];
+            if first.fstype != "overlay" || self.accepts(first) {
+                continue;
+            }
+            let Some((_, home)) = upper_of(first, mounts) else {
+                continue;
+            };
+            let (dev, mask) = (mounts[home].dev, wanted[at].mask);
+            match wanted.iter_mut().find(|other| other.dev == dev) {
+                Some(other) => {
+                    other.mask |= mask;
+                    if !other.mounts.contains(&home) {
+                        other.mounts.push(home);
+                    }
+                }
+                None => wanted.push(Wanted {
+                    dev,
+                    mask,
+                    mounts: vec![home],
+                }),
+            }
+        }
+        wanted
+    }
+
+    fn accepts(&self, mount: &Mount) -> bool {
+        open_dir(&path(&mount.point))
+            .and_then(|dir| {
+                self.main
+                    .add_mark(MarkOn::Filesystem, bits::CREATE | bits::ONDIR, dir.as_fd())
+            })
+            .is_ok()
+    }
+
+    fn mark(
+        &mut self,
+        want: &Wanted,
+        mounts: &[Mount],
+        changes: &mut Changes,
+    ) -> io::Result<Marked> {
+        let mount_ids: Vec<i32> = mounts
+            .iter()
+            .filter(|mount| mount.dev == want.dev)
+            .map(|mount| mount.id)
+            .collect();
+        let known = self.marked.iter().position(|marked| {
+            marked.dev == want.dev && marked.mount_ids.iter().any(|id| mount_ids.contains(id))
+        });
+        let known = known.map(|at| self.marked.remove(at));
+        let mut marked = self.try_ways(want, mounts, known.as_ref())?;
+        marked.mount_ids = mount_ids;
+        match known {
+            Some(known) if known.way == marked.way && known.fsid == marked.fsid => {
+                marked.fs = known.fs;
+                self.narrow(&known, want.mask);
+            }
+            _ => {
+                marked.fs = self.next_fs;
+                self.next_fs = self.next_fs.wrapping_add(1);
+                changes.notes.push(note(&marked, &mounts[want.mounts[0]]));
+            }
+        }
+        self.pipeline
+            .learn_filesystem(marked.group, marked.fsid, marked.fs);
+        if marked.way == Way::Inodes {
+            self.pipeline.mark_by_inode(marked.fs);
+        }
+        Ok(marked)
+    }
+
+    fn try_ways(
+        &mut self,
+        want: &Wanted,
+        mounts: &[Mount],
+        known: Option<&Marked>,
+    ) -> io::Result<Marked> {
+        let first = &mounts[want.mounts[0]];
+        let mut refused = io::Error::from(io::ErrorKind::NotFound);
+        if known.is_none_or(|known| known.way != Way::Inodes) {
+            for at in &want.mounts {
+                let through = path(&mounts[*at].point);
+                match open_dir(&through).and_then(|dir| self.add_filesystem_mark(&dir, want.mask)) {
+                    Ok(fsid) => {
+                        return Ok(self.marked_as(want, first, Way::Filesystem, fsid, through));
+                    }
+                    Err(error) => refused = error,
+                }
+            }
+        }
+        if first.fstype == "btrfs"
+            && let Ok(fsid) = self.mark_btrfs_top(first, want.mask)
+        {
+            return Ok(self.marked_as(want, first, Way::BtrfsTop, fsid, path(&first.point)));
+        }
+        if first.fstype == "overlay"
+            && let Some((upper, home)) = upper_of(first, mounts)
+        {
+            let dev = mounts[home].dev;
+            let way = Way::OverlayUpper { dev, upper };
+            return Ok(self.marked_as(want, first, way, 0, path(&first.point)));
+        }
+        match refused.raw_os_error() {
+            Some(EXDEV | ENODEV | EOPNOTSUPP) => self.open_inode_group(want, first, known),
+            _ => Err(refused),
+        }
+    }
+
+    fn marked_as(
+        &self,
+        want: &Wanted,
+        mount: &Mount,
+        way: Way,
+        fsid: u64,
+        through: PathBuf,
+    ) -> Marked {
+        Marked {
+            dev: want.dev,
+            fstype: mount.fstype.clone(),
+            fs: 0,
+            group: self.main_number,
+            fsid,
+            way,
+            mask: want.mask,
+            mount_ids: Vec::new(),
+            through,
+        }
+    }
+
+    fn add_filesystem_mark(&self, dir: &File, mask: u64) -> io::Result<u64> {
+        let marked = self.main.add_mark(MarkOn::Filesystem, mask, dir.as_fd());
+        match marked {
+            // FS_ERROR is refused where the filesystem cannot report it.
+            Err(error) if mask & bits::FS_ERROR != 0 && error.raw_os_error() != Some(EXDEV) => {
+                self.main
+                    .add_mark(MarkOn::Filesystem, mask & !bits::FS_ERROR, dir.as_fd())?;
+            }
+            other => other?,
+        }
+        statfs::fsid_of(dir.as_fd())
+    }
+
+    fn mark_btrfs_top(&self, mount: &Mount, mask: u64) -> io::Result<u64> {
+        let top = mount::detached_btrfs_top(&mount.source)?;
+        self.add_filesystem_mark(&File::from(top), mask)
+    }
+
+    fn open_inode_group(
+        &mut self,
+        want: &Wanted,
+        mount: &Mount,
+        known: Option<&Marked>,
+    ) -> io::Result<Marked> {
+        let through = path(&mount.point);
+        let dir = open_dir(&through)?;
+        let fsid = statfs::fsid_of(dir.as_fd())?;
+        let number = match known.filter(|known| known.way == Way::Inodes) {
+            Some(known) => known.group,
+            None => {
+                let group = Arc::new(Group::open(Reporting {
+                    target_fid: self.dialect == Dialect::Modern,
+                })?);
+                let number = self.feed.add_group(group.clone())?;
+                self.others.insert(number, group);
+                number
+            }
+        };
+        self.others[&number].add_mark(
+            MarkOn::Inode,
+            want.mask & !bits::FS_ERROR | bits::ON_CHILD,
+            dir.as_fd(),
+        )?;
+        let mut marked = self.marked_as(want, mount, Way::Inodes, fsid, through);
+        marked.group = number;
+        Ok(marked)
+    }
+
+    /// Takes bits back that nobody asks for any more.
+    fn narrow(&self, known: &Marked, mask: u64) {
+        let surplus = known.mask & !mask;
+        if surplus == 0 {
+            return;
+        }
+        match known.way {
+            // Too much is only dropped later on; too little would be missing. A mark on each of
+            // many directories stays as it is.
+            Way::Inodes | Way::OverlayUpper { .. } => {}
+            Way::Filesystem => {
+                open_dir(&known.through)
+                    .and_then(|dir| {
+                        self.main
+                            .remove_mark(MarkOn::Filesystem, surplus, dir.as_fd())
+                    })
+                    .ok();
+            }
+            Way::BtrfsTop => {}
+        }
+    }
+
+    fn unmark(&mut self, old: Vec<Marked>) {
+        for marked in old {
+            match &marked.way {
+                Way::Filesystem => {
+                    // Fails when the filesystem is gone, and its mark with it.
+                    open_dir(&marked.through)
+                        .and_then(|dir| {
+                            self.main
+                                .remove_mark(MarkOn::Filesystem, marked.mask, dir.as_fd())
+                        })
+                        .ok();
+                }
+                Way::BtrfsTop => self.unmark_btrfs(&marked),
+                Way::Inodes => {
+                    self.feed.remove_group(marked.group);
+                    self.others.remove(&marked.group);
+                }
+                Way::OverlayUpper { .. } => {}
+            }
+            self.pipeline.forget_filesystem(marked.fs);
+        }
+    }
+
+    fn unmark_btrfs(&self, marked: &Marked) {
+        let Ok(mounts) = mount::mounts() else { return };
+        if let Some(mount) = mounts.iter().find(|mount| mount.dev == marked.dev) {
+            mount::detached_btrfs_top(&mount.source)
+                .and_then(|top| {
+                    self.main
+                        .remove_mark(MarkOn::Filesystem, marked.mask, File::from(top).as_fd())
+                })
+                .ok();
+        }
+    }
+
+    /// Collects where a filesystem can be seen, and through which mounts its handles are opened.
+    fn add_points(
+        &mut self,
+        marked: &Marked,
+        wanted: &[Wanted],
+        kept: &[Marked],
+        mounts: &[Mount],
+        points: &mut Vec<MountPoint>,
+    ) {
+        let Some(want) = wanted.iter().find(|want| want.dev == marked.dev) else {
+            return;
+        };
+        if let Way::OverlayUpper { dev, upper } = &marked.way {
+            let Some(home) = kept.iter().find(|other| other.dev == *dev) else {
+                return;
+            };
+            let Some(root) = handle_at(home.fs, upper) else {
+                return;
+            };
+            for at in &want.mounts {
+                points.push(MountPoint {
+                    root,
+                    path: mounts[*at].point.clone(),
+                    is_top: false,
+                });
+            }
+            return;
+        }
+        let mut doors: Vec<(usize, PathBuf)> = Vec::new();
+        for at in &want.mounts {
+            let mount = &mounts[*at];
+            let through = path(&mount.point);
+            let Some(root) = handle_at(marked.fs, &through) else {
+                continue;
+            };
+            let is_top = mount.root == b"/" || marked.way == Way::Inodes;
+            points.push(MountPoint {
+                root,
+                path: mount.point.clone(),
+                is_top,
+            });
+            doors.push((mount.root.len(), through));
+            self.walk.push(root);
+        }
+        doors.sort();
+        if marked.way != Way::Inodes || marked.fstype != "overlay" {
+            self.doors.points.insert(
+                marked.fs,
+                doors.into_iter().map(|(_, point)| point).collect(),
+            );
+        }
+    }
+
+    /// Marks every directory of the filesystems where that is the only way.
+    fn mark_inode_trees(&mut self, watches: &WatchSet) {
+        let inode_marked: Vec<(FsId, PathBuf)> = self
+            .marked
+            .iter()
+            .filter(|marked| marked.way == Way::Inodes)
+            .map(|marked| (marked.fs, marked.through.clone()))
+            .collect();
+        for (fs, point) in inode_marked {
+            let recursive = watches.iter().any(|watch| {
+                watch.recursive
+                    && (watch.path.starts_with(&point) || point.starts_with(&watch.path))
+            });
+            if recursive {
+                self.mark_tree(fs, &point);
+            }
+        }
+    }
+
+    /// Marks a directory and all below it, and learns where they are.
+    fn mark_tree(&mut self, fs: FsId, top: &Path) {
+        let Some(marked) = self
+            .marked
+            .iter()
+            .find(|marked| marked.fs == fs && marked.way == Way::Inodes)
+        else {
+            return;
+        };
+        let Some(group) = self.others.get(&marked.group).cloned() else {
+            return;
+        };
+        let mask = marked.mask & !bits::FS_ERROR | bits::ON_CHILD;
+        let mut left = vec![top.to_owned()];
+        while let Some(dir) = left.pop() {
+            let Ok(opened) = open_dir(&dir) else { continue };
+            if group.add_mark(MarkOn::Inode, mask, opened.as_fd()).is_err() {
+                continue;
+            }
+            let Some(parent) = handle_at(fs, &dir) else {
+                continue;
+            };
+            let Ok(entries) = std::fs::read_dir(&dir) else {
+                continue;
+            };
+            for entry in entries
+                .flatten()
+                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            {
+                let below = entry.path();
+                if let Some(key) = handle_at(fs, &below) {
+                    self.pipeline.learn_directory(
+                        &parent,
+                        entry.file_name().as_bytes(),
+                        &key,
+                        true,
+                    );
+                    left.push(below);
+                }
+            }
+        }
+    }
+}
+
+fn path(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
+}
+
+fn handle_at(fs: FsId, path: &Path) -> Option<HandleKey> {
+    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+    handle::handle_of(None, &path)
+        .ok()
+        .map(|(handle, _)| key_of(fs, &handle))
+}
+
+/// The directory an overlay keeps its changes in, and the mount that is on, if both can be seen from here.
+fn upper_of(overlay: &Mount, mounts: &[Mount]) -> Option<(PathBuf, usize)> {
+    let upper = overlay.option("upperdir")?;
+    let home = marks::mount_of(&upper, mounts)?;
+    let upper = path(&upper);
+    // Inside a container the name leads nowhere, or worse, somewhere else: no way to know.
+    upper.is_absolute().then_some(())?;
+    open_dir(&upper).ok()?;
+    (mounts[home].fstype != "overlay").then_some((upper, home))
+}
+
+fn note(marked: &Marked, mount: &Mount) -> String {
+    let at = path(&mount.point);
+    let point = quoted(&at);
+    let fstype = &marked.fstype;
+    match &marked.way {
+        Way::Filesystem => {
+            format!("{point} ({fstype}) is watched by a filesystem mark; nothing is missing")
+        }
+        Way::BtrfsTop => {
+            format!(
+                "{point} ({fstype}) is a subvolume, watched by a mark on the top level of its filesystem; nothing is missing"
+            )
+        }
+        Way::OverlayUpper { upper, .. } => format!(
+            "{point} ({fstype}) is watched through its upper directory {}; the first change of a file from a lower layer shows as CREATE, and its removal may not show",
+            quoted(upper)
+        ),
+        Way::Inodes => format!(
+            "{point} ({fstype}) is watched by a mark on each directory; what happens in a new directory in its first moments may be missing, and changes made on another host are"
+        ),
+    }
+}
+
+fn refusal(error: &io::Error, fstype: &str) -> String {
+    let hint = match error.raw_os_error() {
+        Some(ENOSPC) => "; raise fs.fanotify.max_user_marks",
+        Some(EPERM) => "; CAP_SYS_ADMIN is needed",
+        _ => "",
+    };
+    format!("the kernel refused a mark on this {fstype}: {error}{hint}")
+}
+
+const EPERM: i32 = 1;
+const EXDEV: i32 = 18;
+const ENODEV: i32 = 19;
+const ENOSPC: i32 = 28;
+const EOPNOTSUPP: i32 = 95;

@@ -1,0 +1,243 @@
+//! Keeps the kernel's queues empty: reads the groups and the process feeds into memory of our own.
+//!
+//! [`Feed::drain`] may be called from any thread; what it reads is queued in one order. The groups
+//! are read first and the process feeds behind them: whatever a process did before an event is then
+//! in hand when the event is attributed.
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::io::Interest;
+
+use crate::event::WallTime;
+use crate::fid_parser::wire;
+use crate::pipeline::{Batch, Loss};
+use crate::proc_cache::ProcFeed;
+use crate::sys::epoll::PollSet;
+use crate::sys::fanotify::Group;
+use crate::sys::{async_fd, clock};
+
+/// The groups, the process feeds, and what was read from them.
+#[derive(Debug)]
+pub struct Feed {
+    poll: PollSet,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    groups: Vec<Option<Arc<Group>>>,
+    processes: Option<ProcFeed>,
+    queue: Vec<Batch>,
+    /// Bytes queued, and bytes handed out that are not yet done with.
+    held: usize,
+    ceiling: usize,
+    buffer: Vec<u8>,
+    losing: Option<Loss>,
+    most_held: usize,
+}
+
+impl Feed {
+    /// Makes a feed that holds at most about `ceiling` bytes of records.
+    pub fn new(ceiling: usize, buffer: usize, processes: Option<ProcFeed>) -> io::Result<Self> {
+        let poll = PollSet::new()?;
+        for fd in processes.iter().flat_map(ProcFeed::poll_fds) {
+            poll.add(fd)?;
+        }
+        let inner = Inner {
+            groups: Vec::new(),
+            processes,
+            queue: Vec::new(),
+            held: 0,
+            ceiling,
+            buffer: vec![0; buffer],
+            losing: None,
+            most_held: 0,
+        };
+        Ok(Self {
+            poll,
+            inner: Mutex::new(inner),
+        })
+    }
+
+    /// Adds a group and returns its number, which its batches carry.
+    pub fn add_group(&self, group: Arc<Group>) -> io::Result<u16> {
+        self.poll.add(group.as_fd())?;
+        let mut inner = self.lock();
+        let number = inner
+            .groups
+            .iter()
+            .position(Option::is_none)
+            .unwrap_or_else(|| {
+                inner.groups.push(None);
+                inner.groups.len() - 1
+            });
+        inner.groups[number] = Some(group);
+        u16::try_from(number).map_err(io::Error::other)
+    }
+
+    /// Ends a group.
+    pub fn remove_group(&self, number: u16) {
+        if let Some(group) = self.lock().groups.get_mut(usize::from(number)) {
+            *group = None;
+        }
+    }
+
+    /// Reads until every queue is empty; says whether anything came.
+    pub fn drain(&self) -> io::Result<bool> {
+        let mut inner = self.lock();
+        let first = inner.queue.len();
+        let mut came = false;
+        for number in 0..inner.groups.len() {
+            let Some(group) = inner.groups[number].clone() else {
+                continue;
+            };
+            while let Some(len) = inner.read(&group)? {
+                came = true;
+                inner.keep(number as u16, len);
+            }
+        }
+        inner.drain_processes(first);
+        Ok(came || inner.queue.len() > first)
+    }
+
+    /// Hands out what was read; a loss stands at its place in the stream.
+    pub fn take(&self, into: &mut Vec<Batch>) {
+        let mut inner = self.lock();
+        into.append(&mut inner.queue);
+        if let Some(loss) = inner.losing.take() {
+            into.push(Batch {
+                lost: Some(loss),
+                wall: loss.until,
+                mono: clock::monotonic(),
+                ..Batch::default()
+            });
+        }
+    }
+
+    /// Says that everything handed out is done with, so that its memory counts no longer.
+    pub fn release(&self) {
+        let mut inner = self.lock();
+        inner.held = inner.queue.iter().map(|batch| batch.bytes.capacity()).sum();
+    }
+
+    /// The most bytes that were ever held.
+    pub fn most_held(&self) -> usize {
+        self.lock().most_held
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Every field is valid between any two statements that could panic.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn read(&mut self, group: &Group) -> io::Result<Option<usize>> {
+        group.read(&mut self.buffer)
+    }
+
+    fn keep(&mut self, group: u16, len: usize) {
+        let wall = WallTime(clock::realtime());
+        // A full buffer is handed over as it is; a small read is copied, so that it holds no more than it needs.
+        let needs = if len * 2 > self.buffer.len() {
+            self.buffer.len()
+        } else {
+            len
+        };
+        if self.held + needs > self.ceiling {
+            let lost = wire::records(&self.buffer[..len]).count() as u64;
+            let cause = "reader too slow: the memory for unread events was full";
+            let losing = self.losing.get_or_insert(Loss {
+                count: Some(0),
+                since: wall,
+                until: wall,
+                cause,
+            });
+            losing.count = losing.count.map(|count| count + lost);
+            losing.until = wall;
+            return;
+        }
+        if let Some(loss) = self.losing.take() {
+            let mono = clock::monotonic();
+            self.queue.push(Batch {
+                lost: Some(loss),
+                wall: loss.until,
+                mono,
+                ..Batch::default()
+            });
+        }
+        let bytes = if needs == len {
+            self.buffer[..len].to_vec()
+        } else {
+            let size = self.buffer.len();
+            let mut full = std::mem::replace(&mut self.buffer, vec![0; size]);
+            full.truncate(len);
+            full
+        };
+        self.held += bytes.capacity();
+        self.most_held = self.most_held.max(self.held);
+        self.queue.push(Batch {
+            group,
+            bytes,
+            mono: clock::monotonic(),
+            wall,
+            ..Batch::default()
+        });
+    }
+
+    /// Reads what processes did meanwhile and puts it before the first batch of this drain.
+    fn drain_processes(&mut self, first: usize) {
+        let Some(processes) = &mut self.processes else {
+            return;
+        };
+        let mut records = Vec::new();
+        processes.drain(&mut records);
+        if records.is_empty() {
+            return;
+        }
+        match self.queue[first..]
+            .iter_mut()
+            .find(|batch| batch.lost.is_none())
+        {
+            Some(batch) => batch.procs = records,
+            None => {
+                let wall = WallTime(clock::realtime());
+                self.queue.push(Batch {
+                    mono: clock::monotonic(),
+                    wall,
+                    procs: records,
+                    ..Batch::default()
+                });
+            }
+        }
+    }
+}
+
+/// Reads whenever something comes, until the process ends; `wake` is called when there is work.
+pub async fn pump(feed: Arc<Feed>, delay: Option<Duration>, wake: impl Fn()) -> io::Result<()> {
+    let poll = async_fd::register(feed.poll.as_fd().try_clone_to_owned()?, Interest::READABLE)?;
+    let mut last = Instant::now();
+    loop {
+        let mut ready = poll.readable().await?;
+        // Reading at every wake-up costs the reader four times and the watched processes twice as
+        // much as letting a millisecond of events gather; a lone event is read at once.
+        if let Some(delay) = delay {
+            tokio::time::sleep(delay).await;
+        } else if last.elapsed() < BUSY {
+            tokio::time::sleep(GATHER).await;
+        }
+        ready.clear_ready();
+        if feed.drain()? {
+            wake();
+        }
+        last = Instant::now();
+    }
+}
+
+/// Two wake-ups within this time mean that more is coming.
+const BUSY: Duration = Duration::from_millis(3);
+/// How long events gather then.
+const GATHER: Duration = Duration::from_millis(1);

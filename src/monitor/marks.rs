@@ -1,0 +1,289 @@
+//! Which filesystems have to be marked for a set of watches, and for what: decided from values alone.
+
+use std::os::unix::ffi::OsStrExt as _;
+
+use crate::event::TypeSet;
+use crate::fid_parser::bits;
+use crate::monitored::{Watch, WatchSet};
+use crate::sys::mount::Mount;
+
+/// A filesystem that has to be marked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its device number.
+    pub dev: (u32, u32),
+    /// The bits to ask for.
+    pub mask: u64,
+    /// The mounts through which it is watched, as places in the mount table.
+    pub mounts: Vec<usize>,
+}
+
+/// What is to be marked, and what lies below a recursive watch and cannot be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// To be marked.
+    pub filesystems: Vec<Wanted>,
+    /// Mount points below recursive watches whose filesystem has nothing to record.
+    pub passed_over: Vec<Vec<u8>>,
+}
+
+/// The bits that a kernel understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// From 5.17: RENAME says both sides and what was renamed.
+    Modern,
+    /// From 5.9: a rename is MOVED_FROM, MOVED_TO and MOVE_SELF.
+    Legacy,
+}
+
+impl Dialect {
+    /// The bits without which the tree of directories cannot be kept.
+    fn upkeep(self) -> u64 {
+        bits::ONDIR
+            | bits::CREATE
+            | bits::DELETE
+            | match self {
+                Self::Modern => bits::RENAME,
+                Self::Legacy => {
+                    bits::MOVED_FROM | bits::MOVED_TO | bits::MOVE_SELF | bits::DELETE_SELF
+                }
+            }
+    }
+
+    /// The bits to ask for, so that `types` can be told.
+    pub fn mask(self, types: TypeSet) -> u64 {
+        let told_by_rename = match self {
+            Self::Modern => bits::MOVED_FROM | bits::MOVED_TO,
+            Self::Legacy => 0,
+        };
+        self.upkeep() | bits::mask_of(types) & !told_by_rename
+    }
+}
+
+/// Plans the marks for `watches`. Start-up, `add`, `remove` and a new mount all come here.
+pub fn plan(watches: &WatchSet, mounts: &[Mount], dialect: Dialect) -> Plan {
+    let visible: Vec<usize> = (0..mounts.len())
+        .filter(|at| !is_hidden(mounts, *at))
+        .collect();
+    let mut plan = Plan::default();
+    for watch in watches.iter() {
+        let mask = dialect.mask(watch.types_or_default());
+        let (Some(home), below) = mounts_of(watch, mounts, &visible) else {
+            continue;
+        };
+        want(&mut plan, mounts, home, mask);
+        for mount in below {
+            if has_nothing_to_record(&mounts[mount].fstype) {
+                if !plan.passed_over.contains(&mounts[mount].point) {
+                    plan.passed_over.push(mounts[mount].point.clone());
+                }
+            } else {
+                want(&mut plan, mounts, mount, mask);
+            }
+        }
+    }
+    plan
+}
+
+/// The mount that a path is on: the one with the longest mount point that leads to it.
+pub fn mount_of(path: &[u8], mounts: &[Mount]) -> Option<usize> {
+    (0..mounts.len())
+        .filter(|at| is_below(path, &mounts[*at].point) && !is_hidden(mounts, *at))
+        .max_by_key(|at| mounts[*at].point.len())
+}
+
+/// The mount that a watch's path is on, and those below it that the watch covers.
+fn mounts_of(watch: &Watch, mounts: &[Mount], visible: &[usize]) -> (Option<usize>, Vec<usize>) {
+    let path = watch.path.as_os_str().as_bytes();
+    let scope = watch.scope();
+    let home = visible
+        .iter()
+        .copied()
+        .filter(|at| is_below(path, &mounts[*at].point))
+        .max_by_key(|at| mounts[*at].point.len());
+    let below = visible
+        .iter()
+        .copied()
+        .filter(|at| Some(*at) != home && scope.descends_into(&mounts[*at].point))
+        .collect();
+    (home, below)
+}
+
+fn want(plan: &mut Plan, mounts: &[Mount], mount: usize, mask: u64) {
+    let dev = mounts[mount].dev;
+    match plan.filesystems.iter_mut().find(|wanted| wanted.dev == dev) {
+        Some(wanted) => {
+            wanted.mask |= mask;
+            if !wanted.mounts.contains(&mount) {
+                wanted.mounts.push(mount);
+            }
+        }
+        None => plan.filesystems.push(Wanted {
+            dev,
+            mask,
+            mounts: vec![mount],
+        }),
+    }
+}
+
+fn is_below(path: &[u8], point: &[u8]) -> bool {
+    point == b"/"
+        || path
+            .strip_prefix(point)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+/// Whether a later mount covers the place where this one is.
+fn is_hidden(mounts: &[Mount], at: usize) -> bool {
+    let mount = &mounts[at];
+    mounts.iter().enumerate().any(|(other, over)| {
+        other != at && is_below(&mount.point, &over.point) && !is_on(mounts, mount, over.id)
+    })
+}
+
+/// Whether `mount` lies, directly or over others, on the mount with the id `below`.
+fn is_on(mounts: &[Mount], mount: &Mount, below: i32) -> bool {
+    let mut parent = mount.parent;
+    for _ in 0..mounts.len() {
+        if parent == below {
+            return true;
+        }
+        match mounts.iter().find(|other| other.id == parent) {
+            Some(next) => parent = next.parent,
+            None => return false,
+        }
+    }
+    false
+}
+
+/// Filesystems that show the kernel's own state: nobody stores anything there.
+fn has_nothing_to_record(fstype: &str) -> bool {
+    const KERNEL: [&str; 21] = [
+        "autofs",
+        "binfmt_misc",
+        "bpf",
+        "cgroup",
+        "cgroup2",
+        "configfs",
+        "debugfs",
+        "devpts",
+        "efivarfs",
+        "fusectl",
+        "hugetlbfs",
+        "mqueue",
+        "nfsd",
+        "nsfs",
+        "proc",
+        "pstore",
+        "rpc_pipefs",
+        "securityfs",
+        "selinuxfs",
+        "sysfs",
+        "tracefs",
+    ];
+    KERNEL.contains(&fstype)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::EventType;
+    use crate::monitored::WatchOptions;
+    use crate::sys::mount::parse_mountinfo;
+    use std::path::Path;
+
+    const MOUNTS: &[u8] = b"1 0 8:1 / / rw - ext4 /dev/a rw\n\
+        2 1 0:5 / /proc rw - proc proc rw\n\
+        3 1 8:2 / /home rw - xfs /dev/b rw\n\
+        4 3 0:9 / /home/u/tmp rw - tmpfs tmpfs rw\n\
+        5 1 8:1 /srv /mnt/bind rw - ext4 /dev/a rw\n\
+        6 1 8:7 / /over rw - ext4 /dev/c rw\n\
+        7 6 8:8 / /over rw - ext4 /dev/d rw\n";
+
+    fn watches(of: &[(&str, bool, &[EventType])]) -> WatchSet {
+        let mut set = WatchSet::default();
+        for (path, recursive, types) in of {
+            let types = types
+                .iter()
+                .map(|kind| kind.name().to_owned())
+                .collect::<Vec<_>>();
+            let options = WatchOptions {
+                recursive: Some(*recursive),
+                types: (!types.is_empty()).then_some(types),
+                ..WatchOptions::default()
+            };
+            set.add_or_replace(
+                Watch::new(
+                    crate::monitored::GroupName::global(),
+                    Path::new(path),
+                    &options,
+                )
+                .unwrap(),
+            );
+        }
+        set
+    }
+
+    fn devices(plan: &Plan) -> Vec<(u32, u32)> {
+        plan.filesystems.iter().map(|wanted| wanted.dev).collect()
+    }
+
+    #[test]
+    fn a_recursive_watch_takes_the_mounts_below_and_passes_over_proc() {
+        let mounts = parse_mountinfo(MOUNTS);
+        let all = plan(&watches(&[("/", true, &[])]), &mounts, Dialect::Modern);
+        assert_eq!(devices(&all), [(8, 1), (8, 2), (0, 9), (8, 8)]);
+        assert_eq!(all.passed_over, [b"/proc".to_vec()]);
+        assert_eq!(
+            devices(&plan(
+                &watches(&[("/home", false, &[])]),
+                &mounts,
+                Dialect::Modern
+            )),
+            [(8, 2)]
+        );
+        assert_eq!(
+            devices(&plan(
+                &watches(&[("/home/u", true, &[])]),
+                &mounts,
+                Dialect::Modern
+            )),
+            [(8, 2), (0, 9)]
+        );
+        assert_eq!(
+            devices(&plan(
+                &watches(&[("/over/x", true, &[])]),
+                &mounts,
+                Dialect::Modern
+            )),
+            [(8, 8)]
+        );
+    }
+
+    #[test]
+    fn two_watches_on_one_filesystem_ask_for_the_types_of_both() {
+        let mounts = parse_mountinfo(MOUNTS);
+        let set = watches(&[
+            ("/srv", true, &[EventType::Open]),
+            ("/mnt/bind/x", true, &[EventType::Modify]),
+        ]);
+        let plan = plan(&set, &mounts, Dialect::Modern);
+        assert_eq!(devices(&plan), [(8, 1)]);
+        assert_eq!(plan.filesystems[0].mounts.len(), 2);
+        for kind in [EventType::Open, EventType::Modify, EventType::Create] {
+            assert_ne!(plan.filesystems[0].mask & bits::bit_of(kind), 0);
+        }
+        assert_eq!(
+            plan.filesystems[0].mask & bits::bit_of(EventType::CloseWrite),
+            0
+        );
+    }
+
+    #[test]
+    fn a_rename_is_asked_for_once() {
+        let modern = Dialect::Modern.mask(TypeSet::DEFAULT);
+        assert_eq!(modern & (bits::MOVED_FROM | bits::MOVED_TO), 0);
+        assert_ne!(modern & bits::RENAME, 0);
+        assert_eq!(Dialect::Legacy.mask(TypeSet::EMPTY) & bits::RENAME, 0);
+    }
+}

@@ -1,0 +1,270 @@
+//! Lines for logs and journal: time that never goes back, and what is said when a disk refuses.
+
+use std::borrow::Cow;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use hashbrown::HashMap;
+
+use super::report::{Level, Reporter};
+use crate::config::Sync;
+use crate::event::{FileEvent, WallTime};
+use crate::log::append::{Appender, AppenderConfig, FlushReport};
+use crate::log::journal::{self, Entry};
+use crate::log::line::{self, Gap};
+use crate::monitored::GroupName;
+use crate::pipeline::Loss;
+use crate::sys::clock;
+
+/// All logs of the daemon.
+#[derive(Debug)]
+pub struct Writer {
+    appender: Appender,
+    logs: HashMap<GroupName, Log>,
+    journal_time: WallTime,
+    sync: Sync,
+    unsynced_since: Option<Instant>,
+    retry_at: Option<Instant>,
+    handed_over_warned: bool,
+    /// Wall clock minus the time since boot, to notice that the clock was set.
+    offset: i64,
+    /// Lines lost because a disk was full for too long.
+    pub dropped: u64,
+}
+
+#[derive(Debug)]
+struct Log {
+    file_name: String,
+    last: WallTime,
+}
+
+/// Lines are written out when so many bytes have gathered, also within a long step.
+const FLUSH_AT: usize = 1 << 20;
+/// A smaller jump of the wall clock is its ordinary slewing.
+const CLOCK_STEP: i64 = 1_000_000_000;
+/// How soon a log is tried again that `clean` holds, or that a disk refused.
+const RETRY_BUSY: Duration = Duration::from_millis(10);
+const RETRY_FULL: Duration = Duration::from_millis(500);
+
+impl Writer {
+    /// Makes a writer; files are opened with the first line.
+    pub fn new(config: AppenderConfig, sync: Sync) -> Self {
+        Self {
+            appender: Appender::new(config),
+            logs: HashMap::new(),
+            journal_time: WallTime(i64::MIN),
+            sync,
+            unsynced_since: None,
+            retry_at: None,
+            handed_over_warned: false,
+            offset: wall_offset(),
+            dropped: 0,
+        }
+    }
+
+    /// Changes what survives a power cut.
+    pub fn set_sync(&mut self, sync: Sync) {
+        self.sync = sync;
+    }
+
+    /// Queues the line of an event.
+    pub fn event(&mut self, group: &GroupName, event: &mut FileEvent, reporter: &Reporter) {
+        let Self { logs, appender, .. } = self;
+        let log = open(logs, appender, group);
+        event.time = event.time.max(log.last);
+        log.last = event.time;
+        appender.queue(&log.file_name, |out| line::encode_event(event, out));
+        if appender.pending_bytes() >= FLUSH_AT && self.retry_at.is_none() {
+            self.flush(reporter);
+        }
+    }
+
+    /// Queues what was lost: a line in the log of each group and one in the journal.
+    pub fn loss(&mut self, groups: &[GroupName], loss: &Loss) {
+        let lost = loss
+            .count
+            .map_or(-1, |count| i64::try_from(count).unwrap_or(i64::MAX));
+        for group in groups {
+            let Self { logs, appender, .. } = self;
+            let log = open(logs, appender, group);
+            log.last = log.last.max(loss.until);
+            let gap = Gap {
+                time: log.last,
+                lost,
+                cause: Cow::Borrowed(loss.cause),
+                since: loss.since,
+            };
+            appender.queue(&log.file_name, |out| line::encode_gap(&gap, out));
+        }
+        self.journal(&Entry::Gap {
+            lost,
+            cause: loss.cause,
+            since: loss.since,
+        });
+    }
+
+    /// Queues a line of the journal.
+    pub fn journal(&mut self, entry: &Entry<'_>) {
+        let time = WallTime(clock::realtime()).max(self.journal_time);
+        self.journal_time = time;
+        self.appender.queue(journal::FILE_NAME, |out| {
+            journal::encode_entry(time, entry, out)
+        });
+    }
+
+    /// Queues a CLOCK line when the wall clock was set since the last call.
+    pub fn watch_clock(&mut self) {
+        let now = wall_offset();
+        let step = now - self.offset;
+        if step.abs() >= CLOCK_STEP {
+            self.offset = now;
+            self.journal(&Entry::Clock { step });
+        }
+    }
+
+    /// The time of the last line in the log of a group, from this run or an earlier one.
+    pub fn last_time(&mut self, group: &GroupName) -> WallTime {
+        let Self { logs, appender, .. } = self;
+        open(logs, appender, group).last
+    }
+
+    /// Writes what is queued and says what failed.
+    pub fn flush(&mut self, reporter: &Reporter) {
+        if self.appender.is_idle() {
+            self.retry_at = None;
+            return;
+        }
+        let report = self.appender.flush();
+        if report.written_bytes > 0 {
+            match self.sync {
+                Sync::Off => {}
+                Sync::Always => self.sync_now(reporter),
+                Sync::EverySecond => {
+                    self.unsynced_since.get_or_insert_with(Instant::now);
+                }
+            }
+        }
+        self.say(&report, reporter);
+        self.retry_at = if report.busy {
+            Some(Instant::now() + RETRY_BUSY)
+        } else if report.pending_bytes > 0 {
+            Some(Instant::now() + RETRY_FULL)
+        } else {
+            None
+        };
+    }
+
+    /// Whether lines wait for a disk or for `clean`.
+    pub fn is_waiting(&self) -> bool {
+        self.retry_at.is_some()
+    }
+
+    /// Does what is due by now: another try, a sync.
+    pub fn tend(&mut self, reporter: &Reporter) {
+        let now = Instant::now();
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.flush(reporter);
+        }
+        if self
+            .unsynced_since
+            .is_some_and(|since| since + SYNC_EVERY <= now)
+        {
+            self.sync_now(reporter);
+        }
+    }
+
+    /// When something will be due; `None` lets the daemon sleep.
+    pub fn due(&self) -> Option<Instant> {
+        self.retry_at
+            .into_iter()
+            .chain(self.unsynced_since.map(|since| since + SYNC_EVERY))
+            .min()
+    }
+
+    /// Brings everything written to the disk.
+    pub fn sync_now(&mut self, reporter: &Reporter) {
+        self.unsynced_since = None;
+        for (file, error) in self.appender.sync() {
+            reporter.say_folded(
+                Level::Warning,
+                "sync",
+                &format!("cannot sync '{file}': {error}"),
+            );
+        }
+    }
+
+    fn say(&mut self, report: &FlushReport, reporter: &Reporter) {
+        for (file, error) in &report.errors {
+            let held = report.pending_bytes;
+            let text = format!(
+                "cannot write '{}': {error}; {held} bytes of lines are held in memory",
+                file.escape_debug()
+            );
+            reporter.say_folded(Level::Warning, file, &text);
+        }
+        if report.dropped > 0 {
+            self.dropped += report.dropped;
+            let text = format!(
+                "{} events lost: the memory for lines that cannot be written is full",
+                report.dropped
+            );
+            reporter.say_folded(Level::Error, "dropped", &text);
+            let since = WallTime(clock::realtime());
+            let lost = i64::try_from(report.dropped).unwrap_or(i64::MAX);
+            self.journal(&Entry::Gap {
+                lost,
+                cause: "disk full",
+                since,
+            });
+        }
+        if let Some((file, error)) = report.not_handed_over.first()
+            && !self.handed_over_warned
+        {
+            self.handed_over_warned = true;
+            reporter.say(
+                Level::Warning,
+                &format!(
+                    "'{}' cannot be handed to its user: {error}; it stays with root",
+                    file.escape_debug()
+                ),
+            );
+        }
+    }
+}
+
+/// How often written lines are synced when `sync = "1s"`.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+
+fn open<'a>(
+    logs: &'a mut HashMap<GroupName, Log>,
+    appender: &mut Appender,
+    group: &GroupName,
+) -> &'a mut Log {
+    if !logs.contains_key(group) {
+        let file_name = group.log_file_name();
+        // A log that cannot be read now has no time to go back behind.
+        let last = appender
+            .last_time(&file_name)
+            .ok()
+            .flatten()
+            .unwrap_or(WallTime(i64::MIN));
+        logs.insert(group.clone(), Log { file_name, last });
+    }
+    logs.get_mut(group).expect("it was put there above")
+}
+
+fn wall_offset() -> i64 {
+    clock::realtime() - clock::boottime().cast_signed()
+}
+
+/// When the run before is known to have been alive for the last time, if it did not end in good order.
+pub fn crashed_at(
+    log_dir: &Path,
+    last_lines: impl IntoIterator<Item = WallTime>,
+) -> Option<WallTime> {
+    let last = journal::last_entry(log_dir).ok()??;
+    if last.is_stop() {
+        return None;
+    }
+    last_lines.into_iter().chain([last.time]).max()
+}

@@ -1,0 +1,265 @@
+//! From records to single events, in an order in which they can have happened.
+//!
+//! The kernel adds the bits of a later event to a record that is still unread when process, name
+//! and object are the same; the record keeps its old position. So bits that end something stand
+//! too early: `CREATE|DELETE|ONDIR t` comes before what happened inside `t`, and a CLOSE_WRITE of
+//! the process that opened a file before the MODIFY of the one that wrote to it. They are told
+//! behind the last record that must have come before them.
+
+use hashbrown::HashMap;
+
+use super::window::{At, Object, Rec, Window};
+use crate::dir_cache::NodeId;
+use crate::fid_parser::bits;
+
+/// One record, or a part of its bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Step {
+    pub(super) rec: u32,
+    pub(super) bits: u64,
+}
+
+/// Bits of a record that are told at another record's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Moved {
+    spot: Spot,
+    /// Among what moves to one spot: the end of the object, of its use, of its name.
+    rank: u8,
+    rec: u32,
+    bits: u64,
+}
+
+/// A place in the order of telling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Spot {
+    rec: u32,
+    /// Behind that record, or just before its DELETE.
+    behind: bool,
+}
+
+/// Puts the records from `window.next` to `end` in order.
+pub(super) fn order(window: &Window, end: usize) -> Vec<Step> {
+    let moved = all_moved(window, end);
+    let mut taken: HashMap<u32, u64> = HashMap::new();
+    for part in &moved {
+        *taken.entry(part.rec).or_default() |= part.bits;
+    }
+    let mut steps = Vec::with_capacity(end - window.next + 2 * moved.len());
+    let mut moved = moved.into_iter().peekable();
+    for index in window.next as u32..end as u32 {
+        let taken = if taken.is_empty() {
+            0
+        } else {
+            taken.get(&index).copied().unwrap_or(0)
+        };
+        let own = window.recs[index as usize].mask & !taken;
+        let mut told = 0;
+        while let Some(part) = moved.next_if(|part| {
+            part.spot
+                <= Spot {
+                    rec: index,
+                    behind: false,
+                }
+        }) {
+            if told == 0 {
+                told = own & !bits::DELETE;
+                push(&mut steps, index, told);
+            }
+            push(&mut steps, part.rec, part.bits);
+        }
+        push(&mut steps, index, own & !told);
+        while let Some(part) = moved.next_if(|part| part.spot.rec <= index) {
+            push(&mut steps, part.rec, part.bits);
+        }
+    }
+    steps
+}
+
+fn push(steps: &mut Vec<Step>, rec: u32, bits: u64) {
+    if bits & !bits::ONDIR != 0 {
+        steps.push(Step { rec, bits });
+    }
+}
+
+fn all_moved(window: &Window, end: usize) -> Vec<Moved> {
+    let view = View {
+        window,
+        end: end as u32,
+        last_inside: last_use_of_removed(window, end),
+    };
+    let mut moved = Vec::new();
+    for index in window.next as u32..view.end {
+        let rec = &window.recs[index as usize];
+        let late = rec.mask & (bits::DELETE | bits::CLOSE_WRITE | bits::DELETE_SELF);
+        if late == 0 || rec.mask & bits::RENAME != 0 {
+            continue;
+        }
+        if rec.at.is_none() && rec.mask & bits::DELETE_SELF != 0 {
+            let bits = rec.mask & (bits::DELETE_SELF | bits::ATTRIB);
+            moved.extend(view.end_of_object(index, rec).map(|spot| Moved {
+                spot,
+                rank: 0,
+                rec: index,
+                bits,
+            }));
+        }
+        if rec.at.is_some() && is_merged(rec) {
+            if late & bits::CLOSE_WRITE != 0 {
+                let spot = view.last_use(index, rec);
+                moved.extend(spot.map(|spot| Moved {
+                    spot,
+                    rank: 1,
+                    rec: index,
+                    bits: bits::CLOSE_WRITE,
+                }));
+            }
+            if late & bits::DELETE != 0 {
+                let spot = Some(view.spot_of_delete(index)).filter(|spot| spot.rec > index);
+                moved.extend(spot.map(|spot| Moved {
+                    spot,
+                    rank: 2,
+                    rec: index,
+                    bits: bits::DELETE,
+                }));
+            }
+        }
+    }
+    moved.sort_unstable();
+    moved
+}
+
+fn is_merged(rec: &Rec) -> bool {
+    (rec.mask & !bits::ONDIR).count_ones() > 1
+}
+
+/// The last record inside each directory that is removed by a merged record.
+fn last_use_of_removed(window: &Window, end: usize) -> HashMap<NodeId, u32> {
+    let mut last = HashMap::new();
+    let range = window.next..end;
+    for rec in &window.recs[range.clone()] {
+        if let (Object::Dir(dir), true) =
+            (rec.object, rec.mask & bits::DELETE != 0 && is_merged(rec))
+        {
+            last.insert(dir, 0);
+        }
+    }
+    if last.is_empty() {
+        return last;
+    }
+    for (index, rec) in window.recs[range.clone()].iter().enumerate() {
+        let itself = if let Object::Dir(dir) = rec.object {
+            Some(dir)
+        } else {
+            None
+        };
+        for dir in rec.at.iter().chain(&rec.to).map(|at| at.dir).chain(itself) {
+            if let Some(last) = last.get_mut(&dir) {
+                *last = (range.start + index) as u32;
+            }
+        }
+    }
+    last
+}
+
+/// How far the chain of one file's records is followed: enough for any real file, and a file that
+/// thousands of processes share does not make the whole window quadratic.
+const CHAIN: usize = 64;
+
+struct View<'a> {
+    window: &'a Window,
+    end: u32,
+    last_inside: HashMap<NodeId, u32>,
+}
+
+impl View<'_> {
+    fn later_of_same<'a>(&'a self, rec: &Rec) -> impl Iterator<Item = (u32, &'a Rec)> {
+        let mut next = rec.next_same;
+        std::iter::from_fn(move || {
+            let index = Some(next).filter(|next| *next != 0 && *next < self.end)?;
+            let rec = &self.window.recs[index as usize];
+            next = rec.next_same;
+            Some((index, rec))
+        })
+        .take(CHAIN)
+    }
+
+    fn is_at(&self, at: Option<At>, place: At) -> bool {
+        at.is_some_and(|at| {
+            at.dir == place.dir && self.window.name(at.name) == self.window.name(place.name)
+        })
+    }
+
+    /// Where the CLOSE_WRITE of a merged record belongs: behind the last use under the same name.
+    fn last_use(&self, _index: u32, rec: &Rec) -> Option<Spot> {
+        let place = rec.at?;
+        let mut spot = None;
+        for (index, later) in self.later_of_same(rec) {
+            if later.mask & bits::RENAME != 0 {
+                break;
+            }
+            if self.is_at(later.at, place) {
+                spot = Some(Spot {
+                    rec: index,
+                    behind: later.mask & bits::DELETE == 0,
+                });
+            }
+        }
+        spot
+    }
+
+    /// Where the DELETE of a record belongs: behind everything else of that object and that name.
+    fn spot_of_delete(&self, index: u32) -> Spot {
+        let rec = &self.window.recs[index as usize];
+        let mut spot = Spot {
+            rec: index,
+            behind: true,
+        };
+        let Some(place) = rec.at.filter(|_| is_merged(rec)) else {
+            return spot;
+        };
+        if let Object::Dir(dir) = rec.object {
+            spot.rec = spot
+                .rec
+                .max(self.last_inside.get(&dir).copied().unwrap_or(0));
+        }
+        for (index, later) in self.later_of_same(rec) {
+            let back = later.mask & bits::RENAME != 0 && self.is_at(later.to, place);
+            if back
+                || later.mask & bits::RENAME == 0
+                    && (later.at.is_none() || self.is_at(later.at, place))
+            {
+                spot.rec = index;
+            }
+        }
+        spot
+    }
+
+    /// Where the DELETE_SELF of a record without a name belongs, if not at its own place.
+    ///
+    /// It was merged into an older record of the same object: nothing of the object comes behind
+    /// it but the DELETE of its last name.
+    fn end_of_object(&self, index: u32, rec: &Rec) -> Option<Spot> {
+        let mut last = None;
+        let mut delete = None;
+        for (index, later) in self.later_of_same(rec) {
+            last = Some(index);
+            if later.mask & bits::DELETE != 0 && later.at.is_some() {
+                delete = Some(index);
+            }
+        }
+        if let Some(delete) = delete {
+            let spot = self.spot_of_delete(delete);
+            let own_place = rec.next_same == delete && spot.rec == delete;
+            return (!own_place).then_some(if spot.rec == delete {
+                Spot {
+                    rec: delete,
+                    behind: false,
+                }
+            } else {
+                spot
+            });
+        }
+        last.filter(|last| *last > index)
+            .map(|rec| Spot { rec, behind: true })
+    }
+}

@@ -1,0 +1,145 @@
+//! Handles to places: asks for what no record states, and only answers that hold *at the event*.
+//!
+//! An answer of the kernel is about now. It is taken as unconfirmed, the queue is read until it is
+//! empty, and only what no record read since contradicts is believed: whatever happened between
+//! the event and the answer is in the queue by then.
+
+use smallvec::SmallVec;
+
+use super::probe::{Probe, Whereabouts};
+use super::window::{Object, Window};
+use super::{Batch, Pipeline};
+use crate::dir_cache::{DirTree, NodeId, Place};
+
+/// A directory that is gone, and whose removal has not been read yet.
+///
+/// The kernel unhashes a directory some microseconds before it queues the DELETE.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Awaited {
+    dir: NodeId,
+    until: u64,
+}
+
+/// How long the removal of a directory that is already gone is waited for, in nanoseconds.
+const PATIENCE: u64 = 100_000_000;
+/// How often the queue is read again before the rest is left to the next step.
+const ROUNDS: usize = 16;
+
+impl Pipeline {
+    /// Finds a place for every directory of the window that has none; returns how many records can be told.
+    pub(super) fn settle(&mut self, now: u64, probe: &mut dyn Probe) -> usize {
+        for _ in 0..ROUNDS {
+            let asked = std::mem::take(&mut self.window.unknown);
+            if asked.is_empty() {
+                break;
+            }
+            let answered = self.ask(asked, now, probe);
+            let mut more = Vec::new();
+            probe.read_on(&mut more);
+            self.take_in(more);
+            for dir in answered {
+                self.tree.set_unconfirmed(dir, false);
+            }
+        }
+        self.give_up_awaiting(now);
+        if self.awaited.is_empty() && self.window.unknown.is_empty() {
+            return self.window.recs.len();
+        }
+        first_unplaced(&self.window, &self.tree)
+    }
+
+    fn ask(&mut self, mut asked: Vec<NodeId>, now: u64, probe: &mut dyn Probe) -> Vec<NodeId> {
+        let mut answered = Vec::new();
+        while let Some(dir) = asked.pop() {
+            if !self.tree.is_unknown(dir) || self.tree.is_given_up(dir) {
+                continue;
+            }
+            self.counts.asked += 1;
+            match probe.place_of(&self.tree.key(dir)) {
+                Some(Whereabouts::In { parent, name }) => {
+                    let parent = self.tree.intern(&parent);
+                    self.tree.put(dir, parent, &name);
+                    self.tree.set_unconfirmed(dir, true);
+                    answered.push(dir);
+                    asked.push(parent);
+                }
+                Some(Whereabouts::Top) => {
+                    self.tree.put_top(dir);
+                    self.tree.set_unconfirmed(dir, true);
+                    answered.push(dir);
+                }
+                Some(Whereabouts::Gone) | None => {
+                    if !self.awaited.iter().any(|awaited| awaited.dir == dir) {
+                        self.awaited.push(Awaited {
+                            dir,
+                            until: now.saturating_add(PATIENCE),
+                        });
+                    }
+                }
+            }
+        }
+        answered
+    }
+
+    fn give_up_awaiting(&mut self, now: u64) {
+        let tree = &mut self.tree;
+        let counts = &mut self.counts;
+        self.awaited.retain(|awaited| {
+            if tree.is_unknown(awaited.dir) && now >= awaited.until {
+                tree.give_up(awaited.dir);
+                counts.unplaced += 1;
+                return false;
+            }
+            tree.is_unknown(awaited.dir)
+        });
+    }
+
+    /// Lets batches into the window, up to the first loss; what comes behind that waits.
+    pub(super) fn take_in(&mut self, batches: Vec<Batch>) {
+        for batch in batches {
+            if batch.lost.is_some() || !self.behind_loss.is_empty() {
+                self.behind_loss.push_back(batch);
+                continue;
+            }
+            self.apply_processes(&batch);
+            self.window.intern(&mut self.tree, &self.filesystems, batch);
+        }
+    }
+}
+
+/// The first record that speaks of a directory whose path is not known yet, or the number of records.
+fn first_unplaced(window: &Window, tree: &DirTree) -> usize {
+    let untold = &window.recs[window.next..];
+    let waits = |dir: NodeId| !is_placed(tree, dir);
+    let at = untold.iter().position(|rec| {
+        let itself = match (rec.object, rec.at) {
+            (Object::Dir(dir), None) => Some(dir),
+            _ => None,
+        };
+        let dirs: SmallVec<[NodeId; 3]> = rec
+            .at
+            .iter()
+            .chain(&rec.to)
+            .map(|at| at.dir)
+            .chain(itself)
+            .collect();
+        dirs.into_iter().any(waits)
+    });
+    window.next + at.unwrap_or(untold.len())
+}
+
+/// Whether the path can be told: every directory above has a place, or never will have one.
+fn is_placed(tree: &DirTree, mut dir: NodeId) -> bool {
+    for _ in 0..MAX_DEPTH {
+        match tree.place(dir) {
+            Place::Unknown => return tree.is_given_up(dir),
+            Place::Top => return true,
+            Place::In { parent, .. } => dir = parent,
+        }
+    }
+    true
+}
+
+/// More levels than any path can have: PATH_MAX bytes hold 2048 names, and a directory can be
+/// moved below a path that is nearly as long. Ends a walk through a tree that has a ring in it.
+pub(super) const MAX_DEPTH: usize = 1 << 16;

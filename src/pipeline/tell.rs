@@ -1,0 +1,629 @@
+//! Tells one step: where it was, for whom it is logged, and what it changes in the tree.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use smallvec::{SmallVec, smallvec};
+
+use super::expand::{self, Step};
+use super::probe::Probe;
+use super::select::{self, Ahead, Hit, Routes};
+use super::window::{At, Object, Rec};
+use super::{Counts, Outcome, Pipeline};
+use crate::dir_cache::{NodeId, Place};
+use crate::event::{Attribution, EventType, FileEvent, WallTime};
+use crate::fid_parser::bits;
+use crate::fid_parser::raw::HandleKey;
+
+/// Records that name only a file of which nothing is known yet; its DELETE or CREATE comes next.
+#[derive(Debug, Default)]
+pub(super) struct Parked {
+    records: HashMap<HandleKey, SmallVec<[ParkedRecord; 2]>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct ParkedRecord {
+    bits: u64,
+    pid: u32,
+    mono: u64,
+    wall: WallTime,
+}
+
+/// More than these are never waiting for a good reason.
+const PARKED_AT_MOST: usize = 4096;
+/// After this many nanoseconds nothing comes any more.
+const PARKED_FOR: u64 = 1_000_000_000;
+
+impl Parked {
+    pub(super) fn clear(&mut self) {
+        self.records.clear();
+    }
+
+    pub(super) fn expire(&mut self, counts: &mut Counts, now: u64) {
+        let before = self.records.len();
+        self.records.retain(|_, parked| {
+            parked
+                .iter()
+                .any(|record| now.saturating_sub(record.mono) < PARKED_FOR)
+        });
+        counts.unplaced += (before - self.records.len()) as u64;
+    }
+}
+
+/// The new side of the last rename of each process: a file that was there before has been replaced,
+/// and the records about its end carry its handle only.
+#[derive(Debug, Default)]
+pub(super) struct Replaced {
+    places: Vec<(u32, NodeId, Box<[u8]>)>,
+}
+
+impl Replaced {
+    pub(super) fn clear(&mut self) {
+        self.places.clear();
+    }
+
+    fn note(&mut self, pid: u32, dir: NodeId, name: &[u8]) {
+        self.end(pid);
+        if self.places.len() >= 64 {
+            self.places.remove(0);
+        }
+        self.places.push((pid, dir, name.into()));
+    }
+
+    fn end(&mut self, pid: u32) {
+        self.places.retain(|(other, ..)| *other != pid);
+    }
+
+    fn find(&self, pid: u32) -> Option<(NodeId, Box<[u8]>)> {
+        self.places
+            .iter()
+            .find(|(other, ..)| *other == pid)
+            .map(|(_, dir, name)| (*dir, name.clone()))
+    }
+}
+
+/// Where something happened.
+enum Location {
+    /// The entry `name` of a directory.
+    Entry {
+        dir: NodeId,
+        name: SmallVec<[u8; 64]>,
+        seen: Option<At>,
+    },
+    /// A directory itself.
+    Itself(NodeId),
+}
+
+/// Whose and when.
+#[derive(Clone, Copy)]
+struct Deed {
+    pid: u32,
+    mono: u64,
+    wall: WallTime,
+}
+
+impl Pipeline {
+    /// Tells the records of the window up to `end`.
+    pub(super) fn tell_until(
+        &mut self,
+        end: usize,
+        probe: &mut dyn Probe,
+        sink: &mut dyn FnMut(Outcome<'_>),
+    ) {
+        self.counts.records += (end - self.window.next) as u64;
+        for step in expand::order(&self.window, end) {
+            self.tell(step, probe, sink);
+        }
+        self.window.next = end;
+    }
+
+    fn tell(&mut self, step: Step, probe: &mut dyn Probe, sink: &mut dyn FnMut(Outcome<'_>)) {
+        let rec = self.window.recs[step.rec as usize];
+        let deed = Deed {
+            pid: rec.pid,
+            mono: self.window.mono(&rec),
+            wall: self.window.wall(&rec),
+        };
+        if rec.mask & bits::RENAME != 0 {
+            self.tell_rename(&rec, deed, probe, sink);
+        } else if rec.mask & bits::FS_ERROR != 0 {
+            self.tell_error(&rec, deed, sink);
+        } else {
+            self.tell_kinds(&rec, step.bits, deed, probe, sink);
+        }
+        self.keep_tree(&rec, step.bits, probe, sink);
+    }
+
+    fn tell_kinds(
+        &mut self,
+        rec: &Rec,
+        kinds: u64,
+        deed: Deed,
+        probe: &mut dyn Probe,
+        sink: &mut dyn FnMut(Outcome<'_>),
+    ) {
+        if let (Object::File(number), None) = (rec.object, rec.at) {
+            let Some(location) = self.locate_file(number, rec.pid) else {
+                self.park(number, kinds, deed);
+                return;
+            };
+            self.tell_at(rec, kinds, &location, deed, probe, sink);
+            return;
+        }
+        let Some(location) = self.location(rec) else {
+            return;
+        };
+        if let (Object::File(number), false) = (rec.object, self.parked.records.is_empty()) {
+            self.tell_parked(rec, number, &location, probe, sink);
+        }
+        if rec.at.is_some() && !self.replaced.places.is_empty() {
+            self.replaced.end(rec.pid);
+        }
+        self.tell_at(rec, kinds, &location, deed, probe, sink);
+    }
+
+    fn location(&self, rec: &Rec) -> Option<Location> {
+        match (rec.at, rec.object) {
+            (Some(at), _) => Some(self.entry(at)),
+            (None, Object::Dir(dir)) => Some(Location::Itself(dir)),
+            _ => None,
+        }
+    }
+
+    fn entry(&self, at: At) -> Location {
+        Location::Entry {
+            dir: at.dir,
+            name: self.window.name(at.name).into(),
+            seen: Some(at),
+        }
+    }
+
+    /// Finds a file of which a record carries the handle only.
+    fn locate_file(&self, number: u32, pid: u32) -> Option<Location> {
+        let file = &self.window.files[number as usize];
+        if let Some(known) = self.files.find(&file.key) {
+            return Some(Location::Entry {
+                dir: known.dir,
+                name: known.name.as_ref().into(),
+                seen: None,
+            });
+        }
+        if let Some(at) = file
+            .first_named
+            .and_then(|index| self.window.recs[index as usize].at)
+        {
+            return Some(self.entry(at));
+        }
+        let (dir, name) = self.replaced.find(pid)?;
+        Some(Location::Entry {
+            dir,
+            name: name.as_ref().into(),
+            seen: None,
+        })
+    }
+
+    fn park(&mut self, number: u32, kinds: u64, deed: Deed) {
+        if self.parked.records.len() >= PARKED_AT_MOST {
+            self.parked.expire(&mut self.counts, deed.mono);
+        }
+        if self.parked.records.len() >= PARKED_AT_MOST {
+            self.counts.unplaced += 1;
+            return;
+        }
+        let record = ParkedRecord {
+            bits: kinds,
+            pid: deed.pid,
+            mono: deed.mono,
+            wall: deed.wall,
+        };
+        let key = self.window.files[number as usize].key;
+        self.parked.records.entry(key).or_default().push(record);
+    }
+
+    fn tell_parked(
+        &mut self,
+        rec: &Rec,
+        number: u32,
+        location: &Location,
+        probe: &mut dyn Probe,
+        sink: &mut dyn FnMut(Outcome<'_>),
+    ) {
+        let key = self.window.files[number as usize].key;
+        for record in self.parked.records.remove(&key).unwrap_or_default() {
+            let deed = Deed {
+                pid: record.pid,
+                mono: record.mono,
+                wall: record.wall,
+            };
+            self.tell_at(rec, record.bits, location, deed, probe, sink);
+        }
+    }
+
+    /// Logs the kinds in `kinds` at one place, for every group that is concerned.
+    fn tell_at(
+        &mut self,
+        rec: &Rec,
+        kinds: u64,
+        location: &Location,
+        deed: Deed,
+        probe: &mut dyn Probe,
+        sink: &mut dyn FnMut(Outcome<'_>),
+    ) {
+        let Some(found) = self.found(location, rec.mask & bits::ONDIR != 0) else {
+            return;
+        };
+        self.watch_roots(&found, kinds, sink);
+        if deed.pid == self.settings.own_pid {
+            self.counts.own += 1;
+            return;
+        }
+        let seen = found.seen;
+        for kind in bits::POSSIBLE_ORDER
+            .into_iter()
+            .filter(|kind| kinds & bits::bit_of(*kind) != 0)
+        {
+            for hit in &found.hits {
+                let path = found.path(*hit);
+                self.log(kind, *hit, path, None, rec, seen, deed, probe, sink);
+            }
+        }
+    }
+
+    fn tell_rename(
+        &mut self,
+        rec: &Rec,
+        deed: Deed,
+        probe: &mut dyn Probe,
+        sink: &mut dyn FnMut(Outcome<'_>),
+    ) {
+        let is_dir = rec.mask & bits::ONDIR != 0;
+        let old = rec.at.and_then(|at| self.found(&self.entry(at), is_dir));
+        let new = rec.to.and_then(|to| self.found(&self.entry(to), is_dir));
+        if let Some(old) = &old {
+            self.watch_roots(old, bits::MOVED_FROM, sink);
+        }
+        if let Some(new) = &new {
+            self.watch_roots(new, bits::MOVED_TO, sink);
+        }
+        if let (Object::File(_), Some(to)) = (rec.object, rec.to) {
+            let name: SmallVec<[u8; 64]> = self.window.name(to.name).into();
+            self.replaced.note(rec.pid, to.dir, &name);
+        }
+        if deed.pid == self.settings.own_pid {
+            self.counts.own += 1;
+            return;
+        }
+        for (kind, here, there) in [
+            (EventType::MovedFrom, &old, rec.to),
+            (EventType::MovedTo, &new, rec.at),
+        ] {
+            let Some(here) = here else { continue };
+            for hit in &here.hits {
+                let path = here.path(*hit);
+                let other = there.and_then(|at| self.other_side(at, &path));
+                let seen = if kind == EventType::MovedTo {
+                    rec.to
+                } else {
+                    rec.at
+                };
+                self.log(kind, *hit, path, other, rec, seen, deed, probe, sink);
+            }
+        }
+        // A file that left every watch is known no longer, one that stayed is known by its new name.
+        if let (Object::File(number), Some(to), true) =
+            (rec.object, rec.to, old.is_some() || new.is_some())
+        {
+            let key = self.window.files[number as usize].key;
+            let Self {
+                files,
+                tree,
+                window,
+                ..
+            } = self;
+            files.see(tree, &key, to.dir, window.name(to.name));
+        }
+    }
+
+    /// The path of the other side of a rename, through the mount that `path` was seen through.
+    fn other_side(&self, at: At, path: &[u8]) -> Option<Vec<u8>> {
+        let name = self.window.name(at.name);
+        select::paths_of(&self.tree, &self.mounts, at.dir)
+            .into_iter()
+            .map(|dir| select::joined(&dir, name))
+            .max_by_key(|other| other.iter().zip(path).take_while(|(a, b)| a == b).count())
+    }
+
+    /// An error of a filesystem: at the object if its place is known, else at the watched roots on it.
+    fn tell_error(&mut self, rec: &Rec, deed: Deed, sink: &mut dyn FnMut(Outcome<'_>)) {
+        let location = match rec.object {
+            Object::File(number) => self.locate_file(number, 0),
+            Object::Dir(dir) if !self.tree.is_unknown(dir) => Some(Location::Itself(dir)),
+            _ => None,
+        };
+        let found = location
+            .and_then(|location| self.found(&location, false))
+            .or_else(|| self.mount_points_of(rec.fs));
+        let Some(found) = found else { return };
+        for hit in &found.hits {
+            if self.rules.rules[usize::from(hit.rule)]
+                .types
+                .contains(EventType::FsError)
+            {
+                self.write(
+                    EventType::FsError,
+                    *hit,
+                    found.path(*hit),
+                    None,
+                    0,
+                    deed,
+                    sink,
+                );
+            }
+        }
+    }
+
+    fn mount_points_of(&self, fs: u16) -> Option<Found> {
+        let mut paths: SmallVec<[Vec<u8>; 1]> = SmallVec::new();
+        for (dir, points) in &self.mounts {
+            if self.tree.key(*dir).fs() == fs {
+                paths.extend(points.iter().map(|point| point.to_vec()));
+            }
+        }
+        let hits = select::hits_of_path(&self.rules, &paths, true);
+        (!hits.is_empty()).then_some(Found {
+            routes: None,
+            paths,
+            name: SmallVec::new(),
+            hits,
+            seen: None,
+        })
+    }
+
+    /// The ways to a place that lead into a watch; `None` when nobody watches there.
+    fn found(&mut self, location: &Location, is_dir: bool) -> Option<Found> {
+        match location {
+            Location::Entry { dir, name, seen } => {
+                let Self {
+                    routes,
+                    tree,
+                    mounts,
+                    rules,
+                    ..
+                } = self;
+                let routes = routes.routes(tree, mounts, rules, *dir);
+                if routes.is_empty() {
+                    return None;
+                }
+                let hits = select::hits(rules, &routes, name, is_dir);
+                Some(Found {
+                    routes: Some(routes),
+                    paths: smallvec![],
+                    name: name.clone(),
+                    hits,
+                    seen: *seen,
+                })
+            }
+            Location::Itself(dir) => {
+                let paths = select::paths_of(&self.tree, &self.mounts, *dir);
+                let hits = select::hits_of_path(&self.rules, &paths, true);
+                (!hits.is_empty()).then_some(Found {
+                    routes: None,
+                    paths,
+                    name: SmallVec::new(),
+                    hits,
+                    seen: None,
+                })
+            }
+        }
+    }
+
+    /// Says when a watched path, or a directory on the way to it, comes or goes.
+    fn watch_roots(&self, found: &Found, kinds: u64, sink: &mut dyn FnMut(Outcome<'_>)) {
+        let gone = kinds & (bits::DELETE | bits::MOVED_FROM) != 0;
+        let back = kinds & (bits::CREATE | bits::MOVED_TO) != 0;
+        let Some(routes) = found.routes.as_ref().filter(|_| gone || back) else {
+            return;
+        };
+        for Ahead { rule, next, .. } in routes.0.iter().flat_map(|route| &route.below) {
+            if **next == *found.name {
+                let root = &self.rules.rules[usize::from(*rule)].scope.root;
+                sink(if gone {
+                    Outcome::RootMayBeGone { root }
+                } else {
+                    Outcome::RootMayBeBack { root }
+                });
+            }
+        }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one line has that many sources; a struct would only rename them"
+    )]
+    fn log(
+        &mut self,
+        kind: EventType,
+        hit: Hit,
+        path: Vec<u8>,
+        other: Option<Vec<u8>>,
+        rec: &Rec,
+        seen: Option<At>,
+        deed: Deed,
+        probe: &mut dyn Probe,
+        sink: &mut dyn FnMut(Outcome<'_>),
+    ) {
+        let rule = &self.rules.rules[usize::from(hit.rule)];
+        let (wanted, filter, group) = (rule.types.contains(kind), rule.size, rule.group);
+        if !wanted {
+            // Remembered all the same: a later record may carry the handle only.
+            if let (Object::File(number), Some(at)) = (rec.object, seen) {
+                let key = self.window.files[number as usize].key;
+                let Self {
+                    files,
+                    tree,
+                    window,
+                    ..
+                } = self;
+                files.see(tree, &key, at.dir, window.name(at.name));
+            }
+            return;
+        }
+        if !self.is_in_group(deed.pid, deed.mono, group) {
+            return;
+        }
+        let size = self.size(kind, rec, seen, &path, probe);
+        if filter.is_some_and(|filter| !filter.matches(size)) {
+            return;
+        }
+        self.write(kind, hit, path, other, size, deed, sink);
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one line has that many sources; a struct would only rename them"
+    )]
+    fn write(
+        &mut self,
+        kind: EventType,
+        hit: Hit,
+        path: Vec<u8>,
+        other: Option<Vec<u8>>,
+        file_size: u64,
+        deed: Deed,
+        sink: &mut dyn FnMut(Outcome<'_>),
+    ) {
+        let group = self.rules.rules[usize::from(hit.rule)].group;
+        let mut event = FileEvent {
+            time: deed.wall,
+            kind,
+            path,
+            pid: deed.pid,
+            cmd: Arc::default(),
+            user: Arc::default(),
+            file_size,
+            ppid: 0,
+            tgid: 0,
+            chain: Arc::default(),
+            exe: None,
+            other_path: other,
+            attribution: Attribution::Exact,
+        };
+        self.name_process(&mut event, deed.pid, deed.mono, group);
+        self.counts.told += 1;
+        sink(Outcome::Log {
+            group: &self.rules.groups[usize::from(group)],
+            event: &mut event,
+        });
+    }
+
+    /// Applies what the record says about directories; the tree then shows the state behind it.
+    fn keep_tree(
+        &mut self,
+        rec: &Rec,
+        told: u64,
+        probe: &mut dyn Probe,
+        sink: &mut dyn FnMut(Outcome<'_>),
+    ) {
+        if rec.mask & bits::ONDIR == 0 {
+            return;
+        }
+        let moved_or_made = told & (bits::CREATE | bits::RENAME | bits::MOVED_TO) != 0;
+        let place = if told & bits::RENAME != 0 {
+            rec.to
+        } else {
+            rec.at
+        };
+        match (rec.object, place) {
+            (Object::Dir(dir), Some(at)) if moved_or_made => {
+                let Self { tree, window, .. } = self;
+                tree.put(dir, at.dir, window.name(at.name));
+                self.directory_appeared(dir, told & bits::CREATE == 0, sink);
+            }
+            (Object::None, Some(at)) if moved_or_made => {
+                self.place_without_handle(rec, at, told, probe, sink)
+            }
+            (Object::Dir(dir), _) if told & (bits::DELETE | bits::DELETE_SELF) != 0 => {
+                self.tree.bury(dir)
+            }
+            _ => {}
+        }
+    }
+
+    fn directory_appeared(
+        &mut self,
+        dir: NodeId,
+        was_moved: bool,
+        sink: &mut dyn FnMut(Outcome<'_>),
+    ) {
+        if was_moved {
+            self.routes.clear();
+        }
+        if self.is_marked_by_inode(dir) {
+            let key = self.tree.key(dir);
+            for path in select::paths_of(&self.tree, &self.mounts, dir) {
+                sink(Outcome::NewDirectory { dir: key, path });
+            }
+        }
+    }
+
+    /// Finds out which directory was made or renamed on a kernel that does not say.
+    fn place_without_handle(
+        &mut self,
+        rec: &Rec,
+        at: At,
+        told: u64,
+        probe: &mut dyn Probe,
+        sink: &mut dyn FnMut(Outcome<'_>),
+    ) {
+        let name: SmallVec<[u8; 64]> = self.window.name(at.name).into();
+        let was = rec.at.filter(|_| told & bits::RENAME != 0);
+        let moved = was.and_then(|was| self.tree.find_child(was.dir, self.window.name(was.name)));
+        let known = moved.or_else(|| {
+            let like = self.tree.key(at.dir);
+            let path = select::paths_of(&self.tree, &self.mounts, at.dir)
+                .into_iter()
+                .next()?;
+            let key = probe.handle_at(&like, &select::joined(&path, &name))?;
+            let dir = self.tree.intern(&key);
+            // A directory that has a place was put there by a record that knew.
+            self.tree.is_unknown(dir).then_some(dir)
+        });
+        if let Some(dir) = known {
+            self.tree.put(dir, at.dir, &name);
+            self.directory_appeared(dir, was.is_some(), sink);
+        }
+    }
+
+    /// The directories of a path, for tests and statistics.
+    pub fn is_known(&self, dir: &HandleKey) -> bool {
+        self.tree
+            .find(dir)
+            .is_some_and(|dir| self.tree.place(dir) != Place::Unknown)
+    }
+}
+
+/// A place, the ways to it, and who wants to know.
+struct Found {
+    routes: Option<Arc<Routes>>,
+    /// Without routes: the whole paths.
+    paths: SmallVec<[Vec<u8>; 1]>,
+    name: SmallVec<[u8; 64]>,
+    hits: SmallVec<[Hit; 2]>,
+    seen: Option<At>,
+}
+
+impl Found {
+    fn path(&self, hit: Hit) -> Vec<u8> {
+        match &self.routes {
+            Some(routes) => select::joined(&routes.0[usize::from(hit.route)].path, &self.name),
+            None => {
+                let path = &self.paths[usize::from(hit.route)];
+                if path.is_empty() {
+                    b"/".to_vec()
+                } else {
+                    path.clone()
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! The records read and not yet told, with handles turned into numbers.
+//!
+//! Interning runs ahead of telling: while the tree still shows the state before the first untold
+//! record, the whole window is already known. So a directory without a place takes it from the
+//! first later record that states it: the old side of its rename, or its own removal. What was
+//! read later than an answer of the kernel corrects that answer in the same way.
+
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+
+use super::Batch;
+use crate::dir_cache::{DirTree, NodeId};
+use crate::event::WallTime;
+use crate::fid_parser::bits;
+use crate::fid_parser::raw::{Entry, Fid, FsId, HandleKey, RawEvent};
+use crate::fid_parser::wire;
+
+/// A name, as a piece of a batch's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NameAt {
+    batch: u32,
+    from: u32,
+    len: u16,
+}
+
+/// A directory and a name in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct At {
+    pub(super) dir: NodeId,
+    pub(super) name: NameAt,
+}
+
+/// What a record is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Object {
+    None,
+    Dir(NodeId),
+    File(u32),
+}
+
+/// One record of the window.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rec {
+    pub(super) mask: u64,
+    pub(super) pid: u32,
+    pub(super) batch: u32,
+    pub(super) fs: FsId,
+    pub(super) object: Object,
+    /// Where it happened; the old side of a rename.
+    pub(super) at: Option<At>,
+    /// The new side of a rename.
+    pub(super) to: Option<At>,
+    /// The next record about the same file, 0 when there is none.
+    pub(super) next_same: u32,
+}
+
+/// A file that records of the window speak of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WindowFile {
+    pub(super) key: HandleKey,
+    pub(super) last: u32,
+    /// The first record that names it.
+    pub(super) first_named: Option<u32>,
+}
+
+/// Which filesystem number belongs to the fsid of a record, for each group of marks.
+pub(super) type Filesystems = HashMap<(u16, u64), FsId>;
+
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    pub(super) batches: Vec<Batch>,
+    pub(super) recs: Vec<Rec>,
+    /// The first record that is not told yet.
+    pub(super) next: usize,
+    pub(super) files: Vec<WindowFile>,
+    file_index: HashMap<HandleKey, u32>,
+    /// Directories that were met without a place.
+    pub(super) unknown: Vec<NodeId>,
+    /// The kernel's own queue ran over.
+    pub(super) overflowed: bool,
+    /// Bytes that the parser could not read.
+    pub(super) malformed: u64,
+    /// The records come from a kernel before 5.17, without handles of children and without RENAME.
+    pub(super) legacy: bool,
+    moves: SmallVec<[PendingMove; 4]>,
+}
+
+/// On kernels before 5.17: the halves of a rename on their way to become one record.
+#[derive(Clone, Copy, Debug)]
+struct PendingMove {
+    pid: u32,
+    rec: u32,
+}
+
+impl Window {
+    pub(super) fn is_empty(&self) -> bool {
+        self.next == self.recs.len()
+    }
+
+    pub(super) fn name(&self, name: NameAt) -> &[u8] {
+        &self.batches[name.batch as usize].bytes[name.from as usize..][..usize::from(name.len)]
+    }
+
+    pub(super) fn wall(&self, rec: &Rec) -> WallTime {
+        self.batches[rec.batch as usize].wall
+    }
+
+    pub(super) fn mono(&self, rec: &Rec) -> u64 {
+        self.batches[rec.batch as usize].mono
+    }
+
+    /// Ends the window when all of it was told, and gives its memory back.
+    pub(super) fn reset(&mut self) {
+        if self.recs.capacity() > 1 << 12 {
+            *self = Self {
+                legacy: self.legacy,
+                malformed: self.malformed,
+                ..Self::default()
+            };
+            return;
+        }
+        self.batches.clear();
+        self.recs.clear();
+        self.files.clear();
+        self.file_index.clear();
+        self.moves.clear();
+        self.next = 0;
+    }
+
+    /// Takes a batch in.
+    pub(super) fn intern(&mut self, tree: &mut DirTree, filesystems: &Filesystems, batch: Batch) {
+        let number = self.batches.len() as u32;
+        let pieces = Pieces {
+            number,
+            base: batch.bytes.as_ptr().addr(),
+            group: batch.group,
+            filesystems,
+        };
+        for record in wire::records(&batch.bytes) {
+            match record {
+                Ok(event) if event.mask & bits::OVERFLOW != 0 => self.overflowed = true,
+                Ok(event) => self.intern_event(tree, &pieces, &event),
+                Err(_) => self.malformed += 1,
+            }
+        }
+        self.batches.push(batch);
+        if self.legacy {
+            self.state_removals_without_handle(tree, number);
+        }
+    }
+
+    fn intern_event(&mut self, tree: &mut DirTree, pieces: &Pieces<'_>, event: &RawEvent<'_>) {
+        let Some(fsid) = event
+            .entry
+            .or(event.old)
+            .or(event.new)
+            .map(|entry| entry.dir)
+            .or(event.object)
+            .map(|fid| fid.fsid)
+        else {
+            return;
+        };
+        let Some(fs) = pieces.filesystem(fsid) else {
+            return;
+        };
+        let on_dir = event.mask & bits::ONDIR != 0;
+        let itself = event.entry.filter(|entry| entry.name == b".");
+        let rename = event.mask & bits::RENAME != 0;
+        let (mut at, mut to) = (None, None);
+        if rename {
+            at = event.old.map(|entry| self.at(tree, pieces, fs, &entry));
+            to = event.new.map(|entry| self.at(tree, pieces, fs, &entry));
+        } else if itself.is_none() {
+            at = event.entry.map(|entry| self.at(tree, pieces, fs, &entry));
+        }
+        let index = self.recs.len() as u32;
+        let object = match (itself, event.object) {
+            (Some(entry), _) => Object::Dir(self.directory(tree, fs, &entry.dir)),
+            (None, Some(fid)) if on_dir => Object::Dir(tree.intern(&key(fs, &fid))),
+            (None, Some(fid)) => self.file(index, key(fs, &fid), at.is_some() || to.is_some()),
+            (None, None) => Object::None,
+        };
+        let rec = Rec {
+            mask: event.mask & !bits::ONDIR & !bits::ON_CHILD
+                | if on_dir { bits::ONDIR } else { 0 },
+            pid: event.pid,
+            batch: pieces.number,
+            fs,
+            object,
+            at,
+            to,
+            next_same: 0,
+        };
+        self.recs.push(rec);
+        if let (Object::Dir(dir), true) = (object, itself.is_none()) {
+            let name = event
+                .old
+                .or(event.entry)
+                .map_or(&b""[..], |entry| entry.name);
+            self.note_statement(tree, dir, &rec, name);
+        }
+        if self.legacy {
+            self.join_moves(index);
+        }
+    }
+
+    /// Remembers where a record puts a directory, when that is news.
+    ///
+    /// Every record before this one saw the directory where this one finds it.
+    fn note_statement(&mut self, tree: &mut DirTree, dir: NodeId, rec: &Rec, name: &[u8]) {
+        let states = rec.mask
+            & (bits::RENAME | bits::CREATE | bits::DELETE | bits::MOVED_FROM | bits::MOVED_TO)
+            != 0;
+        match rec.at.filter(|_| states) {
+            Some(at) if tree.wants_statement(dir) => tree.put(dir, at.dir, name),
+            _ if tree.is_unknown(dir) && !tree.is_given_up(dir) => self.unknown.push(dir),
+            _ => {}
+        }
+    }
+
+    fn at(&mut self, tree: &mut DirTree, pieces: &Pieces<'_>, fs: FsId, entry: &Entry<'_>) -> At {
+        let dir = self.directory(tree, fs, &entry.dir);
+        let from = (entry.name.as_ptr().addr() - pieces.base) as u32;
+        let len = u16::try_from(entry.name.len()).unwrap_or(u16::MAX);
+        At {
+            dir,
+            name: NameAt {
+                batch: pieces.number,
+                from,
+                len,
+            },
+        }
+    }
+
+    fn directory(&mut self, tree: &mut DirTree, fs: FsId, fid: &Fid<'_>) -> NodeId {
+        let dir = tree.intern(&key(fs, fid));
+        if tree.is_unknown(dir) && !tree.is_given_up(dir) {
+            self.unknown.push(dir);
+        }
+        dir
+    }
+
+    fn file(&mut self, index: u32, key: HandleKey, named: bool) -> Object {
+        let Self {
+            file_index,
+            files,
+            recs,
+            ..
+        } = self;
+        let number = *file_index.entry(key).or_insert_with(|| {
+            files.push(WindowFile {
+                key,
+                last: index,
+                first_named: None,
+            });
+            files.len() as u32 - 1
+        });
+        let file = &mut files[number as usize];
+        if file.last != index {
+            recs[file.last as usize].next_same = index;
+            file.last = index;
+        }
+        if named && file.first_named.is_none() {
+            file.first_named = Some(index);
+        }
+        Object::File(number)
+    }
+
+    /// Makes one record of the two halves of a rename, as kernels from 5.17 do themselves.
+    ///
+    /// Before, a rename is MOVED_FROM, MOVED_TO and MOVE_SELF in a row, and only the last one
+    /// carries the handle of what was renamed.
+    fn join_moves(&mut self, index: u32) {
+        let rec = self.recs[index as usize];
+        let kind = rec.mask & !bits::ONDIR;
+        let pending = self.moves.iter().position(|half| half.pid == rec.pid);
+        match (kind, pending) {
+            (bits::MOVED_FROM, None) if rec.object == Object::None => {
+                self.moves.push(PendingMove {
+                    pid: rec.pid,
+                    rec: index,
+                })
+            }
+            (bits::MOVED_FROM, Some(slot)) => self.moves[slot].rec = index,
+            (bits::MOVED_TO, Some(slot)) => {
+                let half = self.moves[slot].rec as usize;
+                let from = self.recs[half].at;
+                let whole = &mut self.recs[index as usize];
+                whole.to = whole.at;
+                whole.mask = bits::RENAME | rec.mask & bits::ONDIR;
+                whole.at = from;
+                self.recs[half].mask = 0;
+                self.recs[half].at = None;
+                self.moves[slot].rec = index;
+            }
+            (_, Some(slot)) if rec.mask & bits::MOVE_SELF != 0 => {
+                let whole = self.moves.remove(slot).rec as usize;
+                if self.recs[whole].mask & bits::RENAME != 0 {
+                    self.recs[whole].object = rec.object;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Finds what the records of one batch state about directories whose handle stands in a neighbour.
+    ///
+    /// Without FAN_REPORT_TARGET_FID a removal names the directory and the DELETE_SELF before it
+    /// has its handle; a rename is completed by the MOVE_SELF behind it.
+    fn state_removals_without_handle(&mut self, tree: &mut DirTree, batch: u32) {
+        let first = self
+            .recs
+            .iter()
+            .rposition(|rec| rec.batch != batch)
+            .map_or(0, |at| at + 1);
+        let mut gone: SmallVec<[(u32, NodeId); 4]> = SmallVec::new();
+        for index in first..self.recs.len() {
+            let rec = self.recs[index];
+            if rec.mask & bits::ONDIR == 0 {
+                continue;
+            }
+            match (rec.object, rec.at) {
+                (Object::Dir(dir), None) if rec.mask & bits::DELETE_SELF != 0 => {
+                    gone.push((rec.pid, dir))
+                }
+                (Object::None, Some(at)) if rec.mask & bits::DELETE != 0 => {
+                    if let Some(slot) = gone.iter().rposition(|(pid, _)| *pid == rec.pid) {
+                        let (_, dir) = gone.remove(slot);
+                        self.recs[index].object = Object::Dir(dir);
+                        self.put_if_wanted(tree, dir, at);
+                    }
+                }
+                (Object::Dir(dir), Some(at)) if rec.mask & bits::RENAME != 0 => {
+                    self.put_if_wanted(tree, dir, at)
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn put_if_wanted(&self, tree: &mut DirTree, dir: NodeId, at: At) {
+        if tree.wants_statement(dir) {
+            tree.put(dir, at.dir, self.name(at.name));
+        }
+    }
+}
+
+/// What is the same for all records of one batch.
+struct Pieces<'a> {
+    number: u32,
+    base: usize,
+    group: u16,
+    filesystems: &'a Filesystems,
+}
+
+impl Pieces<'_> {
+    fn filesystem(&self, fsid: u64) -> Option<FsId> {
+        self.filesystems.get(&(self.group, fsid)).copied()
+    }
+}
+
+fn key(fs: FsId, fid: &Fid<'_>) -> HandleKey {
+    HandleKey::new(fs, fid.kind, fid.handle)
+}

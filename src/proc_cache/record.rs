@@ -1,0 +1,8 @@
+//! Records of the process feeds.
+
+/// One change of a process.
+#[derive(Clone, Copy, Debug)]
+pub struct ProcRecord {
+    /// When.
+    pub time: u64,
+}

@@ -1,0 +1,118 @@
+//! A query from the names of the logs to the bytes on the way out.
+
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use super::merge::{Stream, write_merged};
+use super::plan::Selection;
+use crate::filters::time::TimeWindow;
+use crate::log::dir::LogDir;
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub struct QueryRequest {
+    /// Where the logs are.
+    pub log_dir: PathBuf,
+    /// Names of log files (`nginx_log.jsonl`); `None` means every event log there is.
+    pub logs: Option<Vec<String>>,
+    /// Only events at or below one of these absolute paths; empty means all.
+    pub paths: Vec<Vec<u8>>,
+    /// Only events of this time.
+    pub window: TimeWindow,
+    /// Read everything, in case that somebody has sorted a log wrongly.
+    pub scan: bool,
+}
+
+/// How it went, besides the lines.
+#[derive(Debug, Default)]
+pub struct QueryOutcome {
+    /// Lines handed out, holes included.
+    pub lines: u64,
+    /// No log of those asked for is there.
+    pub no_log: bool,
+    /// Names that were asked for and are not there.
+    pub missing: Vec<String>,
+    /// Logs that could not be read, and why.
+    pub refused: Vec<(PathBuf, io::Error)>,
+    /// Holes among the lines handed out.
+    pub gaps: u64,
+    /// Events known to be lost in them.
+    pub lost: u64,
+    /// Whether one of them does not know how many were lost.
+    pub lost_unknown: bool,
+    /// Lines passed over because they are no events: not JSON, or without a time.
+    pub unreadable: u64,
+    /// Logs whose lines are not sorted by time; the answer may lack some of them.
+    pub out_of_order: Vec<String>,
+}
+
+/// Writes the wanted lines to `out`, byte for byte as they are stored and sorted by time.
+///
+/// An error of `out` itself comes back as the `io::Error` it was, so that the caller can tell a
+/// closed pipe from a failure.
+pub fn run(request: &QueryRequest, out: &mut dyn Write) -> Result<QueryOutcome> {
+    let mut outcome = QueryOutcome::default();
+    let dir = match LogDir::open(&request.log_dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            outcome.no_log = true;
+            outcome.missing = request.logs.clone().unwrap_or_default();
+            return Ok(outcome);
+        }
+        other => other.with_context(|| {
+            format!(
+                "cannot open the log directory '{}'",
+                request.log_dir.display()
+            )
+        })?,
+    };
+    let names = match &request.logs {
+        Some(names) => names.clone(),
+        None => dir
+            .log_names()
+            .with_context(|| format!("cannot list '{}'", request.log_dir.display()))?,
+    };
+    let selection = Selection::new(request.window, &request.paths);
+    let block = (BLOCKS / names.len().max(1)).clamp(SMALLEST_BLOCK, LARGEST_BLOCK);
+    let mut streams = Vec::new();
+    for name in names {
+        let opened = dir.open_log(&name).and_then(|file| {
+            file.map(|file| Stream::open(name.clone(), file, &selection, request.scan, block))
+                .transpose()
+        });
+        match opened {
+            Ok(Some(stream)) => streams.push(stream),
+            Ok(None) => outcome.missing.push(name),
+            Err(error) => outcome.refused.push((request.log_dir.join(name), error)),
+        }
+    }
+    outcome.no_log = streams.is_empty() && outcome.refused.is_empty();
+    if !request.window.is_empty() {
+        let mut out = BufWriter::with_capacity(OUT_BUFFER, out);
+        write_merged(streams, &selection, request.scan, &mut out, &mut outcome)?;
+    }
+    Ok(outcome)
+}
+
+impl QueryOutcome {
+    pub(super) fn count(&mut self, lost: Option<i64>) {
+        self.lines += 1;
+        if let Some(lost) = lost {
+            self.gaps += 1;
+            match u64::try_from(lost) {
+                Ok(lost) => self.lost += lost,
+                Err(_) => self.lost_unknown = true,
+            }
+        }
+    }
+}
+
+/// Memory for reading, all logs together.
+const BLOCKS: usize = 4 * 1024 * 1024;
+const SMALLEST_BLOCK: usize = 4 * 1024;
+const LARGEST_BLOCK: usize = 128 * 1024;
+const OUT_BUFFER: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! A blocking client of the daemon's socket.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use super::proto::{ErrorKind, Reply, Request};
+
+/// A large tree has to be walked before `add` is answered.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Why a call gave no result.
+#[derive(Debug)]
+pub enum CallError {
+    /// Nobody listens.
+    NotRunning,
+    /// The daemon said no.
+    Refused {
+        /// Its words.
+        message: String,
+        /// Whether asking again can help, when it said so.
+        kind: Option<ErrorKind>,
+    },
+    /// The daemon could not be talked to.
+    Io(io::Error),
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotRunning => f.write_str("the daemon is not running"),
+            Self::Refused { message, .. } => {
+                write!(f, "the daemon refused: {}", message.trim().escape_debug())
+            }
+            Self::Io(error) => write!(f, "cannot talk to the daemon: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for CallError {}
+
+impl From<io::Error> for CallError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Self::NotRunning,
+            _ => Self::Io(error),
+        }
+    }
+}
+
+/// Sends a request to the daemon of user `uid` and waits for its answer, which is `ok`.
+pub fn call(socket: &Path, uid: u32, request: &Request) -> Result<Reply, CallError> {
+    let mut stream = connect(socket, uid)?;
+    let broken = |error| CallError::Io(error);
+    stream.set_read_timeout(Some(PATIENCE)).map_err(broken)?;
+    stream
+        .write_all(request.to_toml().as_bytes())
+        .map_err(broken)?;
+    stream.write_all(b"\n\n").map_err(broken)?;
+    stream.shutdown(Shutdown::Write).map_err(broken)?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).map_err(broken)?;
+    if text.is_empty() {
+        return Err(CallError::Io(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "it closed without an answer",
+        )));
+    }
+    let reply = Reply::parse(&text)
+        .map_err(|error| CallError::Io(io::Error::new(io::ErrorKind::InvalidData, error)))?;
+    if reply.ok {
+        return Ok(reply);
+    }
+    Err(CallError::Refused {
+        message: reply.error.unwrap_or_default(),
+        kind: reply.error_kind,
+    })
+}
+
+/// In /tmp anybody could have put a socket of that name, so it has to be root's or the user's.
+fn connect(socket: &Path, uid: u32) -> Result<UnixStream, CallError> {
+    let found = fs::symlink_metadata(socket)?;
+    if !found.file_type().is_socket() || ![0, uid].contains(&found.uid()) {
+        return Err(CallError::Io(io::Error::other(
+            "what stands at its socket's place is not its own",
+        )));
+    }
+    Ok(UnixStream::connect(socket)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::account::effective_uid;
+    use std::os::unix::net::UnixListener;
+
+    fn answered(answer: &'static str) -> Result<Reply, CallError> {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("s");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let daemon = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = String::new();
+            stream.read_to_string(&mut request).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+            request
+        });
+        let answer = call(&socket, effective_uid(), &Request::list());
+        assert_eq!(daemon.join().unwrap(), "cmd = \"list\"\n\n\n");
+        answer
+    }
+
+    #[test]
+    fn answers_are_told_apart() {
+        assert_eq!(answered("ok = true\n\n").unwrap(), Reply::done());
+        let refused = answered("ok = false\nerror = \"no\"\nerror_kind = \"Permanent\"\n\n");
+        assert!(matches!(
+            refused,
+            Err(CallError::Refused {
+                kind: Some(ErrorKind::Permanent),
+                ..
+            })
+        ));
+        assert!(matches!(answered(""), Err(CallError::Io(_))));
+        assert!(matches!(answered("what"), Err(CallError::Io(_))));
+    }
+
+    #[test]
+    fn nobody_there_is_not_an_error_of_the_connection() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("s");
+        let call = || call(&socket, effective_uid(), &Request::list());
+        assert!(matches!(call(), Err(CallError::NotRunning)));
+        drop(UnixListener::bind(&socket).unwrap());
+        assert!(matches!(call(), Err(CallError::NotRunning)));
+        fs::remove_file(&socket).unwrap();
+        fs::write(&socket, "").unwrap();
+        assert!(matches!(call(), Err(CallError::Io(_))));
+    }
+}

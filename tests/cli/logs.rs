@@ -1,0 +1,1 @@
+//! query and clean on logs made by hand.
