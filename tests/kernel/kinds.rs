@@ -202,7 +202,11 @@ fn unusual(kind: Fs) {
     recorder.settle("_global", &root);
     recorder.stop();
 
-    let lines = home.log("_global");
+    told_of_the_unusual(&root, &home.log("_global"));
+}
+
+fn told_of_the_unusual(root: &Path, lines: &[Line]) {
+    let path = |name: &str| root.join(name);
     let count = |kind: &str, name: &str| {
         lines
             .iter()

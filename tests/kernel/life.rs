@@ -244,7 +244,7 @@ fn restart() {
     scene
         .home
         .watch("_global", &scene.root, &["-t", "DELETE,CREATE"]);
-    let mut work = |recorder: &mut Recorder| {
+    let work = |recorder: &mut Recorder| {
         fs::write(late.join("f"), "x").unwrap();
         fs::write(scene.root.join("g"), "x").unwrap();
         fs::remove_file(late.join("f")).unwrap();

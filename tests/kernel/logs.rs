@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use crate::Suite;
@@ -291,6 +291,6 @@ fn without_owners() {
     assert_eq!(warnings.len(), 1, "{said:?}");
 }
 
-fn names_log(line: &str, log_dir: &PathBuf) -> bool {
+fn names_log(line: &str, log_dir: &Path) -> bool {
     lines::contains(line.as_bytes(), log_dir.as_os_str().as_bytes())
 }

@@ -56,7 +56,7 @@ pub(crate) fn plan(actor: &mut Actor, root: &Path, what: &str) {
 struct Tree {
     dir: usize,
     files: Vec<usize>,
-    below: Vec<Tree>,
+    below: Vec<Self>,
 }
 
 fn make(actor: &mut Actor, parent: usize, name: Vec<u8>, depth: usize) -> Tree {
