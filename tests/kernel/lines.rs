@@ -55,7 +55,7 @@ impl Line {
         if let Some(other) = &self.other {
             text += &format!(" <-> \"{}\"", other.escape_ascii());
         }
-        text + &format!(" by {} {}", self.pid, self.cmd)
+        text + &format!(" by {} '{}' of '{}'", self.pid, self.cmd, self.user)
     }
 }
 
