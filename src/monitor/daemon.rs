@@ -99,11 +99,16 @@ fn assemble(
         }
     };
     let mut table = ProcTable::new(ProcLimits {
-        ttl: config.cache.proc_ttl,
+        ttl: u64::try_from(config.cache.proc_ttl.as_nanos()).unwrap_or(u64::MAX),
         ..ProcLimits::default()
     });
     // After subscribing, so that nothing falls between.
-    table.snapshot(std::path::Path::new("/proc"), clock::monotonic());
+    if let Err(error) = table.snapshot(std::path::Path::new("/proc"), clock::monotonic()) {
+        reporter.say(
+            Level::Warning,
+            &format!("processes that run already will be unknown: /proc: {error}"),
+        );
+    }
     let ceiling = usize::try_from(config.capture.ceiling).unwrap_or(usize::MAX);
     let feed = Arc::new(Feed::new(ceiling, config.cache.buffer_size, processes)?);
     let settings = Settings {

@@ -37,13 +37,15 @@ struct Inner {
     buffer: Vec<u8>,
     losing: Option<Loss>,
     most_held: usize,
+    /// When all queues were last seen empty.
+    empty_at: u64,
 }
 
 impl Feed {
     /// Makes a feed that holds at most about `ceiling` bytes of records.
     pub fn new(ceiling: usize, buffer: usize, processes: Option<ProcFeed>) -> io::Result<Self> {
         let poll = PollSet::new()?;
-        for fd in processes.iter().flat_map(ProcFeed::poll_fds) {
+        for fd in processes.iter().flat_map(|feed| feed.poll_fds()) {
             poll.add(fd)?;
         }
         let inner = Inner {
@@ -55,6 +57,7 @@ impl Feed {
             buffer: vec![0; buffer],
             losing: None,
             most_held: 0,
+            empty_at: clock::monotonic(),
         };
         Ok(Self {
             poll,
@@ -90,6 +93,8 @@ impl Feed {
         let mut inner = self.lock();
         let first = inner.queue.len();
         let mut came = false;
+        // Taken before the reads that find the queues empty: no later event is older.
+        let mut looked = clock::monotonic();
         for number in 0..inner.groups.len() {
             let Some(group) = inner.groups[number].clone() else {
                 continue;
@@ -97,9 +102,13 @@ impl Feed {
             while let Some(len) = inner.read(&group)? {
                 came = true;
                 inner.keep(number as u16, len);
+                if number == 0 {
+                    looked = clock::monotonic();
+                }
             }
         }
-        inner.drain_processes(first);
+        inner.empty_at = looked;
+        inner.drain_processes(first)?;
         Ok(came || inner.queue.len() > first)
     }
 
@@ -182,6 +191,7 @@ impl Inner {
         self.queue.push(Batch {
             group,
             bytes,
+            from: self.empty_at,
             mono: clock::monotonic(),
             wall,
             ..Batch::default()
@@ -189,14 +199,14 @@ impl Inner {
     }
 
     /// Reads what processes did meanwhile and puts it before the first batch of this drain.
-    fn drain_processes(&mut self, first: usize) {
+    fn drain_processes(&mut self, first: usize) -> io::Result<()> {
         let Some(processes) = &mut self.processes else {
-            return;
+            return Ok(());
         };
         let mut records = Vec::new();
-        processes.drain(&mut records);
+        processes.drain(&mut records)?;
         if records.is_empty() {
-            return;
+            return Ok(());
         }
         match self.queue[first..]
             .iter_mut()
@@ -213,6 +223,7 @@ impl Inner {
                 });
             }
         }
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Who did it and how large it is: asked for only when a line will be written, once a batch and process.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -10,18 +11,27 @@ use super::probe::Probe;
 use super::window::{At, Object, Rec};
 use crate::event::{Attribution, EventType, FileEvent};
 use crate::monitored::GroupName;
-use crate::proc_cache::{ProcTable, Who};
+use crate::proc_cache::{ProcTable, Span, Who};
 
 /// What was already found out about the processes of the batch at hand.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct People {
-    when: u64,
+    span: Span,
     known: HashMap<u32, Person>,
+}
+
+impl Default for People {
+    fn default() -> Self {
+        Self {
+            span: Span { from: 0, to: 0 },
+            known: HashMap::new(),
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Person {
-    who: Who,
+    who: Option<Who>,
     chain: Option<Arc<str>>,
     groups: SmallVec<[(u16, bool); 2]>,
 }
@@ -31,13 +41,15 @@ impl People {
         self.known.clear();
     }
 
-    fn person(&mut self, procs: &mut ProcTable, pid: u32, when: u64) -> &mut Person {
-        if self.when != when {
-            self.when = when;
+    fn person(&mut self, procs: &mut ProcTable, pid: u32, span: Span) -> &mut Person {
+        if self.span != span {
+            self.span = span;
             self.known.clear();
         }
         self.known.entry(pid).or_insert_with(|| Person {
-            who: procs.identify(pid, when),
+            who: procs
+                .at_event(pid, span)
+                .or_else(|| procs.probe_proc(Path::new("/proc"), pid, span.from)),
             chain: None,
             groups: SmallVec::new(),
         })
@@ -46,45 +58,53 @@ impl People {
 
 impl Pipeline {
     /// Whether the process of a record belongs to a group.
-    pub(super) fn is_in_group(&mut self, pid: u32, when: u64, number: u16) -> bool {
+    pub(super) fn is_in_group(&mut self, pid: u32, span: Span, number: u16) -> bool {
         let group = &self.rules.groups[usize::from(number)];
         if group.is_global() {
             return true;
         }
-        let person = self.people.person(&mut self.procs, pid, when);
+        let person = self.people.person(&mut self.procs, pid, span);
         if let Some((_, belongs)) = person.groups.iter().find(|(known, _)| *known == number) {
             return *belongs;
         }
-        let belongs = self.procs.belongs_to(pid, when, group.as_str());
+        let belongs = person
+            .who
+            .as_ref()
+            .is_some_and(|who| self.procs.belongs(who, group.as_str()));
         person.groups.push((number, belongs));
         belongs
     }
 
     /// Fills in the fields about the process.
-    pub(super) fn name_process(&mut self, event: &mut FileEvent, pid: u32, when: u64, group: u16) {
+    pub(super) fn name_process(&mut self, event: &mut FileEvent, pid: u32, span: Span, group: u16) {
         let chained = self.settings.chain_always
             || !self
                 .rules
                 .groups
                 .get(usize::from(group))
                 .is_some_and(GroupName::is_global);
-        let person = self.people.person(&mut self.procs, pid, when);
+        let person = self.people.person(&mut self.procs, pid, span);
         event.pid = pid;
-        event.cmd = person.who.comm.clone();
-        event.user = person.who.user.clone();
-        event.ppid = person.who.ppid;
-        event.tgid = person.who.tgid;
-        event.exe = person.who.exe.clone();
-        event.attribution = person.who.attribution;
-        event.chain = if chained {
-            let procs = &self.procs;
-            person
-                .chain
-                .get_or_insert_with(|| procs.chain(pid, when).into())
-                .clone()
-        } else {
-            Arc::default()
+        let Some(who) = &person.who else {
+            event.cmd = "unknown".into();
+            event.user = "unknown".into();
+            event.attribution = Attribution::Unknown;
+            self.counts.unknown += 1;
+            return;
         };
+        event.cmd = who.comm.clone();
+        event.user = who.user.clone();
+        event.ppid = who.ppid;
+        event.tgid = who.tgid;
+        event.exe = who.exe.clone();
+        event.attribution = who.attribution;
+        if chained {
+            let procs = &self.procs;
+            let chain = person
+                .chain
+                .get_or_insert_with(|| procs.chain_of(who).into());
+            event.chain = chain.clone();
+        }
         match event.attribution {
             Attribution::Exact => {}
             Attribution::Ambiguous => self.counts.ambiguous += 1,

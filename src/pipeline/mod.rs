@@ -20,8 +20,7 @@ use crate::dir_cache::{DirTree, FileTable, NodeId};
 use crate::event::{FileEvent, WallTime};
 use crate::fid_parser::raw::{FsId, HandleKey};
 use crate::monitored::{GroupName, WatchSet};
-use crate::proc_cache::ProcTable;
-use crate::proc_cache::record::ProcRecord;
+use crate::proc_cache::{ProcRecord, ProcTable};
 use probe::Probe;
 
 /// What was read in one go from one group of marks.
@@ -31,7 +30,9 @@ pub struct Batch {
     pub group: u16,
     /// The records as the kernel wrote them.
     pub bytes: Vec<u8>,
-    /// When it was read, on CLOCK_MONOTONIC.
+    /// When the queue was last seen empty before, on CLOCK_MONOTONIC: no event is older.
+    pub from: u64,
+    /// When it was read, on CLOCK_MONOTONIC: no event is younger.
     pub mono: u64,
     /// When it was read, on the wall clock.
     pub wall: WallTime,

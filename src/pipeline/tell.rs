@@ -14,6 +14,7 @@ use crate::dir_cache::{NodeId, Place};
 use crate::event::{Attribution, EventType, FileEvent, WallTime};
 use crate::fid_parser::bits;
 use crate::fid_parser::raw::HandleKey;
+use crate::proc_cache::Span;
 
 /// Records that name only a file of which nothing is known yet; its DELETE or CREATE comes next.
 #[derive(Debug, Default)]
@@ -25,7 +26,7 @@ pub(super) struct Parked {
 struct ParkedRecord {
     bits: u64,
     pid: u32,
-    mono: u64,
+    span: Span,
     wall: WallTime,
 }
 
@@ -44,7 +45,7 @@ impl Parked {
         self.records.retain(|_, parked| {
             parked
                 .iter()
-                .any(|record| now.saturating_sub(record.mono) < PARKED_FOR)
+                .any(|record| now.saturating_sub(record.span.to) < PARKED_FOR)
         });
         counts.unplaced += (before - self.records.len()) as u64;
     }
@@ -98,7 +99,7 @@ enum Location {
 #[derive(Clone, Copy)]
 struct Deed {
     pid: u32,
-    mono: u64,
+    span: Span,
     wall: WallTime,
 }
 
@@ -121,7 +122,7 @@ impl Pipeline {
         let rec = self.window.recs[step.rec as usize];
         let deed = Deed {
             pid: rec.pid,
-            mono: self.window.mono(&rec),
+            span: self.window.span(&rec),
             wall: self.window.wall(&rec),
         };
         if rec.mask & bits::RENAME != 0 {
@@ -204,7 +205,7 @@ impl Pipeline {
 
     fn park(&mut self, number: u32, kinds: u64, deed: Deed) {
         if self.parked.records.len() >= PARKED_AT_MOST {
-            self.parked.expire(&mut self.counts, deed.mono);
+            self.parked.expire(&mut self.counts, deed.span.to);
         }
         if self.parked.records.len() >= PARKED_AT_MOST {
             self.counts.unplaced += 1;
@@ -213,7 +214,7 @@ impl Pipeline {
         let record = ParkedRecord {
             bits: kinds,
             pid: deed.pid,
-            mono: deed.mono,
+            span: deed.span,
             wall: deed.wall,
         };
         let key = self.window.files[number as usize].key;
@@ -232,7 +233,7 @@ impl Pipeline {
         for record in self.parked.records.remove(&key).unwrap_or_default() {
             let deed = Deed {
                 pid: record.pid,
-                mono: record.mono,
+                span: record.span,
                 wall: record.wall,
             };
             self.tell_at(rec, record.bits, location, deed, probe, sink);
@@ -468,7 +469,7 @@ impl Pipeline {
             }
             return;
         }
-        if !self.is_in_group(deed.pid, deed.mono, group) {
+        if !self.is_in_group(deed.pid, deed.span, group) {
             return;
         }
         let size = self.size(kind, rec, seen, &path, probe);
@@ -508,7 +509,7 @@ impl Pipeline {
             other_path: other,
             attribution: Attribution::Exact,
         };
-        self.name_process(&mut event, deed.pid, deed.mono, group);
+        self.name_process(&mut event, deed.pid, deed.span, group);
         self.counts.told += 1;
         sink(Outcome::Log {
             group: &self.rules.groups[usize::from(group)],

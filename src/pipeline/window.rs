@@ -14,6 +14,7 @@ use crate::event::WallTime;
 use crate::fid_parser::bits;
 use crate::fid_parser::raw::{Entry, Fid, FsId, HandleKey, RawEvent};
 use crate::fid_parser::wire;
+use crate::proc_cache::Span;
 
 /// A name, as a piece of a batch's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,8 +106,12 @@ impl Window {
         self.batches[rec.batch as usize].wall
     }
 
-    pub(super) fn mono(&self, rec: &Rec) -> u64 {
-        self.batches[rec.batch as usize].mono
+    pub(super) fn span(&self, rec: &Rec) -> Span {
+        let batch = &self.batches[rec.batch as usize];
+        Span {
+            from: batch.from,
+            to: batch.mono,
+        }
     }
 
     /// Ends the window when all of it was told, and gives its memory back.

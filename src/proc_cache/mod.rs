@@ -1,44 +1,27 @@
 //! Which process is who: versions of each process over time.
+//!
+//! fanotify gives a pid and nothing else, and by the time anybody reads /proc that process may
+//! be long gone. So everything that happens to processes is recorded as it happens ([`ProcFeed`]),
+//! kept with its time ([`ProcTable`]), and asked for by pid and time.
+//!
+//! Order of calls: open the feed, take a snapshot of /proc, then for each batch read fanotify
+//! until it is empty, drain the feed, apply the records, and only then look processes up.
 #![forbid(unsafe_code)]
 
-pub mod record;
-pub mod table;
+mod connector;
+mod feed;
+mod lineage;
+mod marker;
+mod names;
+mod proc_fs;
+mod process;
+mod record;
+mod slab;
+mod snapshot;
+mod table;
+mod wire;
 
-pub use table::{ProcTable, Who};
-
-/// stub
-#[derive(Debug, Default)]
-pub struct FeedOptions {
-    /// p
-    pub perf: bool,
-}
-/// stub
-#[derive(Debug, Default)]
-pub struct ProcLimits {
-    /// p
-    pub ttl: std::time::Duration,
-}
-/// stub
-#[derive(Debug)]
-pub struct ProcFeed;
-#[expect(missing_docs, reason = "stub")]
-impl ProcFeed {
-    pub fn open(_: FeedOptions) -> std::io::Result<Self> {
-        Ok(Self)
-    }
-    pub fn ways(&self) -> Vec<String> {
-        vec![]
-    }
-    pub fn poll_fds(&self) -> Vec<std::os::fd::BorrowedFd<'_>> {
-        vec![]
-    }
-    pub fn drain(&mut self, _: &mut Vec<record::ProcRecord>) {}
-}
-impl ProcTable {
-    /// n
-    pub fn new(_: ProcLimits) -> Self {
-        Self {}
-    }
-    /// n
-    pub fn snapshot(&mut self, _: &std::path::Path, _: u64) {}
-}
+pub use feed::{FeedOptions, Knowledge, ProcFeed};
+pub use marker::{Markers, Span};
+pub use record::{Comm, Device, ProcChange, ProcRecord};
+pub use table::{ProcLimits, ProcStats, ProcTable, Who};

@@ -8,18 +8,19 @@
 )]
 
 pub mod account;
-pub mod dirfd;
-pub mod files;
-
-use std::io;
-
 pub mod async_fd;
 pub mod clock;
+pub mod dirfd;
 pub mod epoll;
 pub mod fanotify;
+pub mod files;
 pub mod handle;
 pub mod mount;
+pub mod netlink;
+pub mod perf;
 pub mod statfs;
+
+use std::io;
 
 /// Turns the C convention "-1 and errno" into a `Result`.
 pub(crate) fn cvt<T: PartialEq + From<i8>>(ret: T) -> io::Result<T> {

@@ -1,0 +1,473 @@
+//! Where process records come from: a perf ring on each CPU and the proc connector.
+//!
+//! The order that the rest relies on: whoever reads fanotify first and drains this feed after
+//! finds here everything that a process did before each of the events read.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+
+use super::connector::{self, Connector, Wanted};
+use super::names::Interner;
+use super::proc_fs;
+use super::record::{ProcChange, ProcRecord};
+use super::wire::{self, Side, SideWhat};
+use crate::sys::clock;
+use crate::sys::perf::Ring;
+
+/// The smallest ring that is tried when the locked-memory limit refuses the wanted one.
+const SMALLEST_RING: usize = 64 << 10;
+
+/// Ring room for 3,400 process lives, 300 ms at 11,000 a second.
+const RING: usize = 512 << 10;
+
+/// What to open.
+#[derive(Clone, Debug)]
+pub struct FeedOptions {
+    /// Whether perf rings may be used.
+    pub perf: bool,
+    /// Whether the proc connector may be used.
+    pub connector: bool,
+    /// Bytes of ring for each CPU, a power of two.
+    pub ring_bytes: usize,
+    /// Where /proc is mounted.
+    pub proc_root: PathBuf,
+    /// Where the list of online CPUs is.
+    pub online_cpus: PathBuf,
+}
+
+impl Default for FeedOptions {
+    fn default() -> Self {
+        Self {
+            perf: true,
+            connector: true,
+            ring_bytes: RING,
+            proc_root: PathBuf::from("/proc"),
+            online_cpus: PathBuf::from("/sys/devices/system/cpu/online"),
+        }
+    }
+}
+
+/// How much can be known from the sources that could be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Knowledge {
+    /// Every name and every user.
+    Full,
+    /// Every name; changes of user are not seen.
+    NamesOnly,
+    /// Births, deaths and users; names only of those that live long enough to be read in /proc.
+    WithoutNames,
+    /// Nothing but what /proc says when asked.
+    Nothing,
+}
+
+/// The open sources.
+#[derive(Debug)]
+pub struct ProcFeed {
+    options: FeedOptions,
+    rings: Vec<OpenRing>,
+    connector: Option<Connector>,
+    /// Drained but younger than the last cut; see [`ProcFeed::drain`].
+    held: Vec<ProcRecord>,
+    paths: Interner,
+    knowledge: Knowledge,
+    ways: Vec<String>,
+    cpus: String,
+}
+
+#[derive(Debug)]
+struct OpenRing {
+    ring: Ring,
+    /// Everything up to here has been read, so a loss came after it.
+    drained_at: u64,
+}
+
+impl ProcFeed {
+    /// Opens what the kernel grants; what it refuses is told by [`ProcFeed::ways`].
+    pub fn open(options: FeedOptions) -> io::Result<Self> {
+        let mut feed = Self {
+            rings: Vec::new(),
+            connector: None,
+            held: Vec::new(),
+            paths: Interner::default(),
+            knowledge: Knowledge::Nothing,
+            ways: Vec::new(),
+            cpus: fs::read_to_string(&options.online_cpus)?,
+            options,
+        };
+        let named = feed.open_rings();
+        feed.open_connector(named);
+        feed.knowledge = match (named, &feed.connector) {
+            (true, Some(_)) => Knowledge::Full,
+            (true, None) => Knowledge::NamesOnly,
+            (false, Some(_)) => Knowledge::WithoutNames,
+            (false, None) => Knowledge::Nothing,
+        };
+        if !connector::in_first_pid_namespace() {
+            feed.ways.push(
+                "this is not the host's pid namespace: what outside processes do has no name"
+                    .into(),
+            );
+        }
+        Ok(feed)
+    }
+
+    fn open_rings(&mut self) -> bool {
+        if !self.options.perf {
+            self.ways
+                .push("process records: perf is switched off".into());
+            return false;
+        }
+        match self.rings_of(&cpu_list(&self.cpus)) {
+            Ok(rings) => {
+                let count = rings.len();
+                self.rings = rings;
+                self.ways
+                    .push(format!("process records: perf rings on {count} CPUs"));
+                count > 0
+            }
+            Err(error) => {
+                self.ways.push(format!(
+                    "process records: perf refused ({error}); names of short-lived processes \
+                     will be missing"
+                ));
+                false
+            }
+        }
+    }
+
+    fn open_connector(&mut self, named: bool) {
+        if !self.options.connector {
+            self.ways
+                .push("changes of user: the proc connector is switched off".into());
+            return;
+        }
+        let wanted = if named {
+            Wanted::Users
+        } else {
+            Wanted::Everything
+        };
+        match Connector::open(wanted, clock::monotonic()) {
+            Ok(connector) => {
+                if let Some(error) = connector.small_buffer() {
+                    self.ways.push(format!(
+                        "proc connector: the receive buffer stays small ({error}), losses are likelier"
+                    ));
+                }
+                self.ways.push(match wanted {
+                    Wanted::Users => "changes of user: proc connector".into(),
+                    Wanted::Everything => "process records: proc connector and /proc".into(),
+                });
+                self.connector = Some(connector);
+            }
+            Err(error) => self.ways.push(format!(
+                "changes of user: proc connector refused ({error}); a process that changes its \
+                 user is seen with the one it was born with"
+            )),
+        }
+    }
+
+    fn rings_of(&self, cpus: &[u32]) -> io::Result<Vec<OpenRing>> {
+        let now = clock::monotonic();
+        let mut rings = Vec::with_capacity(cpus.len());
+        for &cpu in cpus {
+            let ring = open_ring(cpu, self.options.ring_bytes)?;
+            rings.extend(ring.map(|ring| OpenRing {
+                ring,
+                drained_at: now,
+            }));
+        }
+        Ok(rings)
+    }
+
+    /// What is in force and what is not, one sentence each, for the start-up lines.
+    pub fn ways(&self) -> &[String] {
+        &self.ways
+    }
+
+    /// How much can be known.
+    pub fn knowledge(&self) -> Knowledge {
+        self.knowledge
+    }
+
+    /// Descriptors that become readable when it is time to drain: a ring is half full, or a user
+    /// has changed. The set changes when [`ProcFeed::follow_cpus`] says so.
+    pub fn poll_fds(&self) -> Vec<BorrowedFd<'_>> {
+        let rings = self.rings.iter().map(|open| open.ring.as_fd());
+        rings
+            .chain(self.connector.iter().map(AsFd::as_fd))
+            .collect()
+    }
+
+    /// Appends all records up to now, in the order of their times.
+    ///
+    /// Rings are read one after the other, so a later ring can hold a child's exec whose fork
+    /// was written to an earlier one just after that had been read. Records younger than the
+    /// moment before the first look are therefore held back for the next call: what is handed
+    /// out never misses its cause.
+    pub fn drain(&mut self, out: &mut Vec<ProcRecord>) -> io::Result<()> {
+        let cut = clock::monotonic();
+        for open in &mut self.rings {
+            let since = std::mem::replace(&mut open.drained_at, cut);
+            let (held, paths) = (&mut self.held, &mut self.paths);
+            open.ring.drain(|raw| {
+                held.extend(wire::parse(raw).map(|side| record(side, since, paths)));
+            });
+        }
+        if let Some(connector) = &mut self.connector {
+            connector.drain(cut, &mut self.held)?;
+        }
+        // Stable and linear on what it mostly gets, one ascending run for each source.
+        self.held.sort_by_key(|record| record.time);
+        let ready = self.held.partition_point(|record| record.time <= cut);
+        let first = out.len();
+        out.extend(self.held.drain(..ready));
+        if self.knowledge == Knowledge::WithoutNames {
+            self.read_back(out, first);
+        }
+        Ok(())
+    }
+
+    /// Asks /proc for the names that the connector does not bring, once for each last exec.
+    fn read_back(&mut self, out: &mut Vec<ProcRecord>, first: usize) {
+        let mut last = HashMap::new();
+        for record in &out[first..] {
+            match record.what {
+                ProcChange::Exec => last.insert(record.pid, record.time),
+                ProcChange::Exit if record.pid == record.tid => last.remove(&record.pid),
+                _ => None,
+            };
+        }
+        for (pid, time) in last {
+            let Some(entry) = proc_fs::read(&self.options.proc_root, pid) else {
+                continue;
+            };
+            out.push(ProcRecord {
+                time,
+                pid,
+                tid: pid,
+                what: ProcChange::ReadBack {
+                    comm: entry.comm,
+                    exe: entry.exe.map(|path| self.paths.share(&path)),
+                    read_at: clock::monotonic(),
+                },
+            });
+        }
+        out[first..].sort_by_key(|record| record.time);
+    }
+
+    /// Opens rings on CPUs that have come online since; to be called now and then.
+    ///
+    /// A new ring is announced by a `Lost` record, as nobody saw what ran there before it, and by
+    /// `true`: the poll set has changed.
+    pub fn follow_cpus(&mut self, out: &mut Vec<ProcRecord>) -> io::Result<bool> {
+        if self.rings.is_empty() {
+            return Ok(false);
+        }
+        let list = fs::read_to_string(&self.options.online_cpus)?;
+        if list == self.cpus {
+            return Ok(false);
+        }
+        let online = cpu_list(&list);
+        let known: Vec<u32> = self.rings.iter().map(|open| open.ring.cpu()).collect();
+        // What a dead CPU left behind is handed out before its ring is closed.
+        self.drain(out)?;
+        let since = self
+            .rings
+            .iter()
+            .map(|open| open.drained_at)
+            .min()
+            .unwrap_or_default();
+        let new: Vec<u32> = online
+            .iter()
+            .copied()
+            .filter(|cpu| !known.contains(cpu))
+            .collect();
+        let rings = self.rings_of(&new)?;
+        self.rings.retain(|open| online.contains(&open.ring.cpu()));
+        self.rings.extend(rings);
+        self.cpus = list;
+        out.push(ProcRecord {
+            time: clock::monotonic(),
+            pid: 0,
+            tid: 0,
+            what: ProcChange::Lost { count: 0, since },
+        });
+        Ok(true)
+    }
+}
+
+fn open_ring(cpu: u32, wanted: usize) -> io::Result<Option<Ring>> {
+    let mut size = wanted;
+    loop {
+        match Ring::open(cpu, size) {
+            // More than 512 KiB a CPU counts against RLIMIT_MEMLOCK.
+            Err(error)
+                if error.kind() == io::ErrorKind::PermissionDenied && size > SMALLEST_RING =>
+            {
+                size /= 2;
+            }
+            result => return result,
+        }
+    }
+}
+
+fn record(side: Side<'_>, since: u64, paths: &mut Interner) -> ProcRecord {
+    let what = match side.what {
+        SideWhat::Fork { ppid } => ProcChange::Fork { ppid },
+        SideWhat::Exit => ProcChange::Exit,
+        SideWhat::Comm { comm, exec } => ProcChange::Comm { comm, exec },
+        SideWhat::Map { path, dev, ino } => ProcChange::Exe {
+            path: paths.share(path),
+            dev,
+            ino,
+        },
+        SideWhat::Lost { count } => ProcChange::Lost { count, since },
+    };
+    ProcRecord {
+        time: side.time,
+        pid: side.pid,
+        tid: side.tid,
+        what,
+    }
+}
+
+/// Reads the kernel's list form, `0-3,8`.
+fn cpu_list(text: &str) -> Vec<u32> {
+    let mut cpus = Vec::new();
+    for part in text.trim().split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        if let (Ok(first), Ok(last)) = (first.parse::<u32>(), last.parse::<u32>()) {
+            cpus.extend(first..=last);
+        }
+    }
+    cpus
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_lists_are_read() {
+        assert_eq!(cpu_list("0-3,8\n"), [0, 1, 2, 3, 8]);
+        assert_eq!(cpu_list("0"), [0]);
+        assert!(cpu_list("\n").is_empty());
+    }
+
+    /// What was seen of one process.
+    #[derive(Default)]
+    struct Seen {
+        fork: bool,
+        comm: bool,
+        exe: bool,
+        exit: bool,
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn every_short_process_is_seen_whole() {
+        const PROCESSES: usize = 3000;
+        let mut feed = ProcFeed::open(FeedOptions::default()).unwrap();
+        assert_eq!(feed.knowledge(), Knowledge::Full, "{:?}", feed.ways());
+        let mut records = Vec::new();
+        let mut pids = Vec::new();
+        for n in 0..PROCESSES {
+            let mut child = std::process::Command::new("/bin/true").spawn().unwrap();
+            pids.push(child.id());
+            child.wait().unwrap();
+            if n % 500 == 0 {
+                feed.drain(&mut records).unwrap();
+            }
+        }
+        feed.drain(&mut records).unwrap();
+        assert!(records.is_sorted_by_key(|record| record.time));
+
+        let me = std::process::id();
+        let mut seen: HashMap<u32, Seen> = HashMap::new();
+        for record in &records {
+            let seen = seen.entry(record.pid).or_default();
+            match &record.what {
+                ProcChange::Fork { ppid } => seen.fork |= *ppid == me,
+                ProcChange::Comm { comm, exec } => seen.comm |= *exec && comm.as_bytes() == b"true",
+                ProcChange::Exe { path, .. } => seen.exe |= path.ends_with("/true"),
+                ProcChange::Exit => seen.exit = true,
+                ProcChange::Lost { count, .. } => panic!("{count} records lost"),
+                _ => {}
+            }
+        }
+        let whole = |pid| {
+            seen.get(pid)
+                .is_some_and(|s| s.fork && s.comm && s.exe && s.exit)
+        };
+        let missing = pids.iter().filter(|&pid| !whole(pid)).count();
+        assert_eq!(missing, 0, "of {PROCESSES}");
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn changes_of_user_are_seen_and_nothing_else_comes_from_the_connector() {
+        let mut feed = ProcFeed::open(FeedOptions::default()).unwrap();
+        let mut child = std::process::Command::new("/bin/true");
+        let child = std::os::unix::process::CommandExt::uid(&mut child, 4321);
+        let mut child = child.spawn().unwrap();
+        child.wait().unwrap();
+        let mut records = Vec::new();
+        feed.drain(&mut records).unwrap();
+        let uid = ProcChange::Euid { uid: 4321 };
+        assert!(
+            records
+                .iter()
+                .any(|record| record.pid == child.id() && record.what == uid)
+        );
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn without_perf_the_connector_brings_births_and_deaths() {
+        let options = FeedOptions {
+            perf: false,
+            ..FeedOptions::default()
+        };
+        let mut feed = ProcFeed::open(options).unwrap();
+        assert_eq!(
+            feed.knowledge(),
+            Knowledge::WithoutNames,
+            "{:?}",
+            feed.ways()
+        );
+        let mut child = std::process::Command::new("/bin/cat");
+        let child = child
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped());
+        let mut child = child.spawn().unwrap();
+        // An answer means that the exec is over.
+        io::Write::write_all(child.stdin.as_mut().unwrap(), b"x").unwrap();
+        io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        let mut records = Vec::new();
+        feed.drain(&mut records).unwrap();
+        let pid = child.id();
+        let of_child = |what: &dyn Fn(&ProcChange) -> bool| {
+            records
+                .iter()
+                .any(|record| record.pid == pid && what(&record.what))
+        };
+        assert!(of_child(
+            &|what| matches!(what, ProcChange::Fork { ppid } if *ppid == std::process::id())
+        ));
+        assert!(of_child(&|what| matches!(what, ProcChange::Exec)));
+        let read = |what: &ProcChange| matches!(what, ProcChange::ReadBack { comm, .. } if comm.as_bytes() == b"cat");
+        assert!(of_child(&read));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        records.clear();
+        feed.drain(&mut records).unwrap();
+        assert!(
+            records
+                .iter()
+                .any(|record| record.pid == pid && record.what == ProcChange::Exit)
+        );
+    }
+}

@@ -1,0 +1,191 @@
+//! Bytes of a perf ring -> values. No I/O; anything malformed is `None`.
+
+use super::record::{Comm, Device};
+use crate::sys::perf::{self, RawRecord};
+
+/// A side-band record, still borrowing its path from the ring.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Side<'a> {
+    pub(super) time: u64,
+    pub(super) pid: u32,
+    pub(super) tid: u32,
+    pub(super) what: SideWhat<'a>,
+}
+
+/// What a side-band record says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum SideWhat<'a> {
+    Fork {
+        ppid: u32,
+    },
+    Exit,
+    Comm {
+        comm: Comm,
+        exec: bool,
+    },
+    Map {
+        path: &'a [u8],
+        dev: Device,
+        ino: u64,
+    },
+    Lost {
+        count: u64,
+    },
+}
+
+/// Reads one record; `None` for kinds that are not wanted and for executable memory without a file.
+pub(super) fn parse(raw: RawRecord<'_>) -> Option<Side<'_>> {
+    // With sample_id_all and a sample type of TIME alone, each record ends in its time.
+    let split = raw.body.len().checked_sub(8)?;
+    let (body, time) = raw.body.split_at(split);
+    let time = u64::from_ne_bytes(time.try_into().ok()?);
+    let what = match raw.kind {
+        perf::RECORD_FORK => SideWhat::Fork {
+            ppid: word(body, 4)?,
+        },
+        perf::RECORD_EXIT => SideWhat::Exit,
+        perf::RECORD_COMM => SideWhat::Comm {
+            comm: Comm::new(body.get(8..)?),
+            exec: raw.misc & perf::MISC_COMM_EXEC != 0,
+        },
+        perf::RECORD_MMAP2 => SideWhat::Map {
+            path: file_path(body.get(64..)?)?,
+            dev: (word(body, 32)?, word(body, 36)?),
+            ino: long(body, 40)?,
+        },
+        perf::RECORD_LOST => {
+            let what = SideWhat::Lost {
+                count: long(body, 8)?,
+            };
+            return Some(Side {
+                time,
+                pid: 0,
+                tid: 0,
+                what,
+            });
+        }
+        _ => return None,
+    };
+    let forked = matches!(what, SideWhat::Fork { .. } | SideWhat::Exit);
+    let pid = word(body, 0)?;
+    // FORK and EXIT hold pid, ppid, tid, ptid; the others pid, tid.
+    let tid = word(body, if forked { 8 } else { 4 })?;
+    // 0 and -1: a task of a pid namespace that we cannot see into.
+    (pid != 0 && pid != u32::MAX).then_some(Side {
+        time,
+        pid,
+        tid,
+        what,
+    })
+}
+
+/// The path of a mapped file; memory without a file is `[vdso]`, `//anon` and the like.
+fn file_path(name: &[u8]) -> Option<&[u8]> {
+    let name = name.split(|&b| b == 0).next()?;
+    if !name.starts_with(b"/") || name.starts_with(b"//") {
+        return None;
+    }
+    // d_path adds this to a file without a name, such as a memfd.
+    Some(name.strip_suffix(b" (deleted)").unwrap_or(name))
+}
+
+fn word(body: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(body.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn long(body: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_ne_bytes(body.get(at..at + 8)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(words: &[u32], tail: &[u8], time: u64) -> Vec<u8> {
+        let mut out: Vec<u8> = words.iter().flat_map(|w| w.to_ne_bytes()).collect();
+        out.extend_from_slice(tail);
+        out.extend_from_slice(&time.to_ne_bytes());
+        out
+    }
+
+    #[test]
+    fn fork_comm_and_map_are_read() {
+        let fork = body(&[20, 10, 21, 11, 5, 0], b"", 77);
+        let side = parse(RawRecord {
+            kind: perf::RECORD_FORK,
+            misc: 0,
+            body: &fork,
+        })
+        .unwrap();
+        assert_eq!((side.time, side.pid, side.tid), (77, 20, 21));
+        assert_eq!(side.what, SideWhat::Fork { ppid: 10 });
+
+        let comm = body(&[20, 21], b"touch\0\0\0", 78);
+        let raw = RawRecord {
+            kind: perf::RECORD_COMM,
+            misc: perf::MISC_COMM_EXEC,
+            body: &comm,
+        };
+        let side = parse(raw).unwrap();
+        assert_eq!(
+            side.what,
+            SideWhat::Comm {
+                comm: "touch".into(),
+                exec: true
+            }
+        );
+
+        let mut words = vec![20, 21];
+        words.extend([0; 6]);
+        words.extend([8, 1, 99, 0, 5, 0, 5, 2]);
+        let map = body(&words, b"/usr/bin/touch\0\0", 79);
+        let side = parse(RawRecord {
+            kind: perf::RECORD_MMAP2,
+            misc: 0,
+            body: &map,
+        })
+        .unwrap();
+        let path: &[u8] = b"/usr/bin/touch";
+        assert_eq!(
+            side.what,
+            SideWhat::Map {
+                path,
+                dev: (8, 1),
+                ino: 99
+            }
+        );
+    }
+
+    #[test]
+    fn short_bodies_and_foreign_kinds_are_nothing() {
+        for kind in 0..20 {
+            for len in 0..80 {
+                let bytes = vec![0; len];
+                if let Some(side) = parse(RawRecord {
+                    kind,
+                    misc: 0,
+                    body: &bytes,
+                }) {
+                    assert_eq!(side.what, SideWhat::Lost { count: 0 });
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn memory_without_a_file_is_not_a_program() {
+        for name in [
+            b"[vdso]".as_slice(),
+            b"//anon",
+            b"//toolong",
+            b"anon_inode:x",
+            b"",
+        ] {
+            assert_eq!(file_path(name), None);
+        }
+        assert_eq!(
+            file_path(b"/memfd:x (deleted)\0"),
+            Some(b"/memfd:x".as_slice())
+        );
+    }
+}
