@@ -354,7 +354,7 @@ impl File {
         let bytes = |given: &Option<String>, usual: &str, key: &str| {
             let bytes = parse_size(given.as_deref().unwrap_or(usual))
                 .with_context(|| format!("[capture] {key}"))?;
-            ensure!(bytes >= 1 << 20, "[capture] {key}: must be at least 1MB");
+            ensure!(bytes >= 1 << 16, "[capture] {key}: must be at least 64KB");
             Ok(bytes)
         };
         Ok(CaptureConfig {

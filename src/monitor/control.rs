@@ -183,13 +183,18 @@ async fn attend(mut stream: UnixStream, uid: u32, patience: Duration, core: Comm
         ),
         Err(_) => return,
     };
-    let text = reply.to_toml();
-    let sent = timeout(patience, async {
-        stream.write_all(text.as_bytes()).await?;
-        stream.shutdown().await
-    });
     // Both errors say that the client is gone or does not read.
-    sent.await.ok();
+    timeout(patience, send(&mut stream, &reply)).await.ok();
+}
+
+/// Sends the reply and waits until the client has closed too: to close a socket with something
+/// unread in it makes the other side see an error instead of the end.
+async fn send(stream: &mut UnixStream, reply: &Reply) -> io::Result<()> {
+    stream.write_all(reply.to_toml().as_bytes()).await?;
+    stream.shutdown().await?;
+    let mut rest = [0; 4096];
+    while stream.read(&mut rest).await? > 0 {}
+    Ok(())
 }
 
 async fn answer(text: &[u8], core: &CommandSender) -> Reply {

@@ -156,7 +156,7 @@ impl Inner {
         } else {
             len
         };
-        if self.held + needs > self.ceiling {
+        if self.held > 0 && self.held + needs > self.ceiling {
             let lost = wire::records(&self.buffer[..len]).count() as u64;
             let cause = "reader too slow: the memory for unread events was full";
             let losing = self.losing.get_or_insert(Loss {

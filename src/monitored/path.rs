@@ -62,8 +62,12 @@ fn resolve_links(path: &Path, links: u32) -> io::Result<PathBuf> {
 
 /// Shows a path for people: in quote marks, control characters and foreign bytes escaped.
 pub fn quoted(path: &Path) -> impl fmt::Display {
+    fmt::from_fn(move |f| write!(f, "'{}'", escaped(path)))
+}
+
+/// Shows a path for people without quote marks.
+pub fn escaped(path: &Path) -> impl fmt::Display {
     fmt::from_fn(move |f| {
-        f.write_str("'")?;
         for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
             for char in chunk.valid().chars() {
                 match char {
@@ -75,7 +79,7 @@ pub fn quoted(path: &Path) -> impl fmt::Display {
                 write!(f, "\\x{byte:02x}")?;
             }
         }
-        f.write_str("'")
+        Ok(())
     })
 }
 

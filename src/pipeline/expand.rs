@@ -249,15 +249,14 @@ impl View<'_> {
         }
         if let Some(delete) = delete {
             let spot = self.spot_of_delete(delete);
-            let own_place = rec.next_same == delete && spot.rec == delete;
-            return (!own_place).then_some(if spot.rec == delete {
-                Spot {
-                    rec: delete,
-                    behind: false,
-                }
-            } else {
-                spot
-            });
+            let in_order = rec.next_same == delete
+                && spot.rec == delete
+                && !is_merged(&self.window.recs[delete as usize]);
+            let before = Spot {
+                rec: delete,
+                behind: false,
+            };
+            return (!in_order).then_some(if spot.rec == delete { before } else { spot });
         }
         last.filter(|last| *last > index)
             .map(|rec| Spot { rec, behind: true })

@@ -6,8 +6,10 @@
 
 mod enrich;
 mod expand;
+mod legacy;
 pub mod probe;
 mod resolve;
+mod returns;
 mod select;
 mod tell;
 mod window;
@@ -151,6 +153,7 @@ pub struct Pipeline {
     awaited: Vec<resolve::Awaited>,
     parked: tell::Parked,
     replaced: tell::Replaced,
+    moved: returns::Moved,
     procs: ProcTable,
     people: enrich::People,
     counts: Counts,
@@ -178,6 +181,7 @@ impl Pipeline {
             awaited: Vec::new(),
             parked: tell::Parked::default(),
             replaced: tell::Replaced::default(),
+            moved: returns::Moved::default(),
             procs,
             people: enrich::People::default(),
             counts: Counts::default(),
@@ -195,6 +199,7 @@ impl Pipeline {
         probe: &mut dyn Probe,
         sink: &mut dyn FnMut(Outcome<'_>),
     ) {
+        self.tick(now);
         self.take_in(batches);
         loop {
             self.stamp += 1;
@@ -208,6 +213,9 @@ impl Pipeline {
             self.tell_until(end, probe, sink);
             if !self.window.is_empty() {
                 return;
+            }
+            if self.verify_returns(probe, sink) {
+                continue;
             }
             self.end_window(now, sink);
             let Some(loss) = self.behind_loss.pop_front().and_then(|batch| batch.lost) else {
@@ -341,6 +349,15 @@ impl Pipeline {
         }
     }
 
+    /// Tells the tree what time it is, in the coarse unit of disuse.
+    fn tick(&mut self, now: u64) {
+        if now != u64::MAX && self.settings.dir_ttl > 0 {
+            let unit = (self.settings.dir_ttl / u64::from(TICKS_OF_TTL)).max(1);
+            let tick = now / 1_000_000_000 / unit;
+            self.tree.set_now((tick & u64::from(u16::MAX)) as u16);
+        }
+    }
+
     /// The queue was seen empty: what only unread records could refer to may go.
     fn end_window(&mut self, now: u64, sink: &mut dyn FnMut(Outcome<'_>)) {
         if self.window.overflowed {
@@ -359,11 +376,6 @@ impl Pipeline {
             self.lose(loss, sink);
         }
         self.window.reset();
-        if now != u64::MAX && self.settings.dir_ttl > 0 {
-            let seconds = now / 1_000_000_000;
-            let tick = seconds / (self.settings.dir_ttl / u64::from(TICKS_OF_TTL)).max(1);
-            self.tree.set_now((tick & u64::from(u16::MAX)) as u16);
-        }
         if self.tree.trim() {
             self.routes.clear();
             self.replaced.clear();

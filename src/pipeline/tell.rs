@@ -84,7 +84,7 @@ impl Replaced {
 }
 
 /// Where something happened.
-enum Location {
+pub(super) enum Location {
     /// The entry `name` of a directory.
     Entry {
         dir: NodeId,
@@ -96,11 +96,13 @@ enum Location {
 }
 
 /// Whose and when.
-#[derive(Clone, Copy)]
-struct Deed {
-    pid: u32,
-    span: Span,
-    wall: WallTime,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deed {
+    pub(super) pid: u32,
+    pub(super) span: Span,
+    pub(super) wall: WallTime,
+    /// It is certain that it happened, but not when, so not by whom either.
+    pub(super) is_inferred: bool,
 }
 
 impl Pipeline {
@@ -112,6 +114,9 @@ impl Pipeline {
         sink: &mut dyn FnMut(Outcome<'_>),
     ) {
         self.counts.records += (end - self.window.next) as u64;
+        if self.settings.legacy {
+            self.window.attach_files();
+        }
         for step in expand::order(&self.window, end) {
             self.tell(step, probe, sink);
         }
@@ -124,6 +129,7 @@ impl Pipeline {
             pid: rec.pid,
             span: self.window.span(&rec),
             wall: self.window.wall(&rec),
+            is_inferred: false,
         };
         if rec.mask & bits::RENAME != 0 {
             self.tell_rename(&rec, deed, probe, sink);
@@ -132,7 +138,7 @@ impl Pipeline {
         } else {
             self.tell_kinds(&rec, step.bits, deed, probe, sink);
         }
-        self.keep_tree(&rec, step.bits, probe, sink);
+        self.keep_tree(&rec, step.bits, deed, probe, sink);
     }
 
     fn tell_kinds(
@@ -235,6 +241,7 @@ impl Pipeline {
                 pid: record.pid,
                 span: record.span,
                 wall: record.wall,
+                is_inferred: false,
             };
             self.tell_at(rec, record.bits, location, deed, probe, sink);
         }
@@ -381,7 +388,7 @@ impl Pipeline {
     }
 
     /// The ways to a place that lead into a watch; `None` when nobody watches there.
-    fn found(&mut self, location: &Location, is_dir: bool) -> Option<Found> {
+    pub(super) fn found(&mut self, location: &Location, is_dir: bool) -> Option<Found> {
         match location {
             Location::Entry { dir, name, seen } => {
                 let Self {
@@ -483,7 +490,7 @@ impl Pipeline {
         clippy::too_many_arguments,
         reason = "one line has that many sources; a struct would only rename them"
     )]
-    fn write(
+    pub(super) fn write(
         &mut self,
         kind: EventType,
         hit: Hit,
@@ -510,6 +517,9 @@ impl Pipeline {
             attribution: Attribution::Exact,
         };
         self.name_process(&mut event, deed.pid, deed.span, group);
+        if deed.is_inferred && event.attribution == Attribution::Exact {
+            event.attribution = Attribution::Ambiguous;
+        }
         self.counts.told += 1;
         sink(Outcome::Log {
             group: &self.rules.groups[usize::from(group)],
@@ -522,6 +532,7 @@ impl Pipeline {
         &mut self,
         rec: &Rec,
         told: u64,
+        deed: Deed,
         probe: &mut dyn Probe,
         sink: &mut dyn FnMut(Outcome<'_>),
     ) {
@@ -536,6 +547,9 @@ impl Pipeline {
         };
         match (rec.object, place) {
             (Object::Dir(dir), Some(at)) if moved_or_made => {
+                if told & bits::RENAME != 0 {
+                    self.note_move(dir, rec, deed);
+                }
                 let Self { tree, window, .. } = self;
                 tree.put(dir, at.dir, window.name(at.name));
                 self.directory_appeared(dir, told & bits::CREATE == 0, sink);
@@ -604,17 +618,17 @@ impl Pipeline {
 }
 
 /// A place, the ways to it, and who wants to know.
-struct Found {
+pub(super) struct Found {
     routes: Option<Arc<Routes>>,
     /// Without routes: the whole paths.
     paths: SmallVec<[Vec<u8>; 1]>,
     name: SmallVec<[u8; 64]>,
-    hits: SmallVec<[Hit; 2]>,
+    pub(super) hits: SmallVec<[Hit; 2]>,
     seen: Option<At>,
 }
 
 impl Found {
-    fn path(&self, hit: Hit) -> Vec<u8> {
+    pub(super) fn path(&self, hit: Hit) -> Vec<u8> {
         match &self.routes {
             Some(routes) => select::joined(&routes.0[usize::from(hit.route)].path, &self.name),
             None => {

@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::Batch;
+use super::legacy::PendingMove;
 use crate::dir_cache::{DirTree, NodeId};
 use crate::event::WallTime;
 use crate::fid_parser::bits;
@@ -83,14 +84,7 @@ pub(super) struct Window {
     pub(super) malformed: u64,
     /// The records come from a kernel before 5.17, without handles of children and without RENAME.
     pub(super) legacy: bool,
-    moves: SmallVec<[PendingMove; 4]>,
-}
-
-/// On kernels before 5.17: the halves of a rename on their way to become one record.
-#[derive(Clone, Copy, Debug)]
-struct PendingMove {
-    pid: u32,
-    rec: u32,
+    pub(super) moves: SmallVec<[PendingMove; 4]>,
 }
 
 impl Window {
@@ -150,7 +144,7 @@ impl Window {
         }
         self.batches.push(batch);
         if self.legacy {
-            self.state_removals_without_handle(tree, number);
+            self.state_removals(tree, number);
         }
     }
 
@@ -178,6 +172,10 @@ impl Window {
         } else if itself.is_none() {
             at = event.entry.map(|entry| self.at(tree, pieces, fs, &entry));
         }
+        if self.legacy && event.mask & bits::MOVE_SELF != 0 {
+            let dir = itself.map(|entry| self.directory(tree, fs, &entry.dir));
+            self.complete_move(tree, event.pid, dir, event.object.map(|fid| key(fs, &fid)));
+        }
         let index = self.recs.len() as u32;
         let object = match (itself, event.object) {
             (Some(entry), _) => Object::Dir(self.directory(tree, fs, &entry.dir)),
@@ -186,8 +184,7 @@ impl Window {
             (None, None) => Object::None,
         };
         let rec = Rec {
-            mask: event.mask & !bits::ONDIR & !bits::ON_CHILD
-                | if on_dir { bits::ONDIR } else { 0 },
+            mask: event.mask & !bits::ON_CHILD,
             pid: event.pid,
             batch: pieces.number,
             fs,
@@ -196,16 +193,17 @@ impl Window {
             to,
             next_same: 0,
         };
-        self.recs.push(rec);
+        if self.legacy {
+            self.push_legacy(rec);
+        } else {
+            self.recs.push(rec);
+        }
         if let (Object::Dir(dir), true) = (object, itself.is_none()) {
             let name = event
                 .old
                 .or(event.entry)
                 .map_or(&b""[..], |entry| entry.name);
             self.note_statement(tree, dir, &rec, name);
-        }
-        if self.legacy {
-            self.join_moves(index);
         }
     }
 
@@ -245,7 +243,7 @@ impl Window {
         dir
     }
 
-    fn file(&mut self, index: u32, key: HandleKey, named: bool) -> Object {
+    pub(super) fn file(&mut self, index: u32, key: HandleKey, named: bool) -> Object {
         let Self {
             file_index,
             files,
@@ -269,84 +267,6 @@ impl Window {
             file.first_named = Some(index);
         }
         Object::File(number)
-    }
-
-    /// Makes one record of the two halves of a rename, as kernels from 5.17 do themselves.
-    ///
-    /// Before, a rename is MOVED_FROM, MOVED_TO and MOVE_SELF in a row, and only the last one
-    /// carries the handle of what was renamed.
-    fn join_moves(&mut self, index: u32) {
-        let rec = self.recs[index as usize];
-        let kind = rec.mask & !bits::ONDIR;
-        let pending = self.moves.iter().position(|half| half.pid == rec.pid);
-        match (kind, pending) {
-            (bits::MOVED_FROM, None) if rec.object == Object::None => {
-                self.moves.push(PendingMove {
-                    pid: rec.pid,
-                    rec: index,
-                })
-            }
-            (bits::MOVED_FROM, Some(slot)) => self.moves[slot].rec = index,
-            (bits::MOVED_TO, Some(slot)) => {
-                let half = self.moves[slot].rec as usize;
-                let from = self.recs[half].at;
-                let whole = &mut self.recs[index as usize];
-                whole.to = whole.at;
-                whole.mask = bits::RENAME | rec.mask & bits::ONDIR;
-                whole.at = from;
-                self.recs[half].mask = 0;
-                self.recs[half].at = None;
-                self.moves[slot].rec = index;
-            }
-            (_, Some(slot)) if rec.mask & bits::MOVE_SELF != 0 => {
-                let whole = self.moves.remove(slot).rec as usize;
-                if self.recs[whole].mask & bits::RENAME != 0 {
-                    self.recs[whole].object = rec.object;
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Finds what the records of one batch state about directories whose handle stands in a neighbour.
-    ///
-    /// Without FAN_REPORT_TARGET_FID a removal names the directory and the DELETE_SELF before it
-    /// has its handle; a rename is completed by the MOVE_SELF behind it.
-    fn state_removals_without_handle(&mut self, tree: &mut DirTree, batch: u32) {
-        let first = self
-            .recs
-            .iter()
-            .rposition(|rec| rec.batch != batch)
-            .map_or(0, |at| at + 1);
-        let mut gone: SmallVec<[(u32, NodeId); 4]> = SmallVec::new();
-        for index in first..self.recs.len() {
-            let rec = self.recs[index];
-            if rec.mask & bits::ONDIR == 0 {
-                continue;
-            }
-            match (rec.object, rec.at) {
-                (Object::Dir(dir), None) if rec.mask & bits::DELETE_SELF != 0 => {
-                    gone.push((rec.pid, dir))
-                }
-                (Object::None, Some(at)) if rec.mask & bits::DELETE != 0 => {
-                    if let Some(slot) = gone.iter().rposition(|(pid, _)| *pid == rec.pid) {
-                        let (_, dir) = gone.remove(slot);
-                        self.recs[index].object = Object::Dir(dir);
-                        self.put_if_wanted(tree, dir, at);
-                    }
-                }
-                (Object::Dir(dir), Some(at)) if rec.mask & bits::RENAME != 0 => {
-                    self.put_if_wanted(tree, dir, at)
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn put_if_wanted(&self, tree: &mut DirTree, dir: NodeId, at: At) {
-        if tree.wants_statement(dir) {
-            tree.put(dir, at.dir, self.name(at.name));
-        }
     }
 }
 

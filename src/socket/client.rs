@@ -96,8 +96,11 @@ fn connect(socket: &Path, uid: u32) -> Result<UnixStream, CallError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::account::effective_uid;
     use std::os::unix::net::UnixListener;
+
+    fn uid_of(path: &Path) -> u32 {
+        fs::symlink_metadata(path).unwrap().uid()
+    }
 
     fn answered(answer: &'static str) -> Result<Reply, CallError> {
         let dir = tempfile::tempdir().unwrap();
@@ -110,7 +113,7 @@ mod tests {
             stream.write_all(answer.as_bytes()).unwrap();
             request
         });
-        let answer = call(&socket, effective_uid(), &Request::list());
+        let answer = call(&socket, uid_of(dir.path()), &Request::list());
         assert_eq!(daemon.join().unwrap(), "cmd = \"list\"\n\n\n");
         answer
     }
@@ -134,7 +137,7 @@ mod tests {
     fn nobody_there_is_not_an_error_of_the_connection() {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("s");
-        let call = || call(&socket, effective_uid(), &Request::list());
+        let call = || call(&socket, uid_of(dir.path()), &Request::list());
         assert!(matches!(call(), Err(CallError::NotRunning)));
         drop(UnixListener::bind(&socket).unwrap());
         assert!(matches!(call(), Err(CallError::NotRunning)));

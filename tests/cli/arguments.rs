@@ -85,7 +85,7 @@ fn wrong_usage_is_exit_2_and_touches_nothing() {
         OsStr::new("/a"),
     ];
     assert_eq!(sandbox.run(foreign).code, 2);
-    assert!(!sandbox.store().exists());
+    assert!(!sandbox.store().is_file());
 }
 
 #[test]

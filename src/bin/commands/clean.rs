@@ -1,10 +1,20 @@
 //! `fsmon clean`
 
-use fsmon::filters::Op;
-use fsmon::filters::size::SizeFilter;
-use fsmon::filters::time::TimeFilter;
+use std::ffi::OsStr;
+use std::io::{self, BufWriter, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::process::ExitCode;
 
-use super::{Failure, Outcome, load_config, now, parse_group};
+use chrono::DateTime;
+use fsmon::clean::plan::{Doomed, Keep};
+use fsmon::clean::{self, CleanReport, CleanRequest};
+use fsmon::config::Config;
+use fsmon::filters::size::{SizeFilter, human_size};
+use fsmon::filters::time::{TimeFilter, TimeWindow};
+use fsmon::monitored::path::{escaped, quoted};
+
+use super::{Failure, Outcome, load_config, now, parse_group, say};
 
 /// Trims a log by age or size.
 ///
@@ -28,16 +38,90 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let config = load_config()?;
-    let _group = parse_group(&args.cmd)?;
-    let now = now();
-    let _keep = match &args.time {
-        Some(text) => TimeFilter::parse(text, now).map_err(Failure::usage)?,
-        None => TimeFilter::parse(&format!(">{}d", config.logging.keep_days), now)?,
+    let log = parse_group(&args.cmd)?.log_file_name();
+    let (kept, size) = filters(args, &config)?;
+    let dir = config.paths.log_dir;
+    let request = CleanRequest {
+        log_path: dir.join(log),
+        keep: Keep {
+            window: TimeWindow::from_filters(&[kept]),
+            size: Some(size),
+        },
+        dry_run: args.dry_run,
+        owner: config.owner,
     };
-    let _size = match &args.size {
-        Some(text) => text.parse::<SizeFilter>().map_err(Failure::usage)?,
-        None => config.logging.size,
+    let mut out = BufWriter::new(io::stdout().lock());
+    if !dir.is_dir() {
+        writeln!(out, "Log directory not found: {}", dir.display())?;
+        out.flush()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let report = clean::run(&request, &mut |doomed| show(&mut out, doomed))?;
+    match report {
+        None => writeln!(out, "Log file not found: {}", request.log_path.display())?,
+        Some(report) if args.dry_run => preview(&mut out, &report)?,
+        Some(report) => {
+            writeln!(out, "Cleaning {}...", request.log_path.display())?;
+            writeln!(
+                out,
+                "Deleted {} entries (time filter: {kept})",
+                report.by_time + report.by_size
+            )?;
+            writeln!(
+                out,
+                "Log file size reduced from {} to {}",
+                human_size(report.before),
+                human_size(report.after)
+            )?;
+        }
+    }
+    out.flush()?;
+    if let Some(CleanReport {
+        unreadable: count @ 1..,
+        ..
+    }) = report
+    {
+        let log = quoted(&request.log_path);
+        say(format_args!(
+            "fsmon: warning: {count} lines of {log} have no time that can be read; they are kept"
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Command line, else fsmon.toml, else the defaults.
+fn filters(args: &Args, config: &Config) -> Result<(TimeFilter, SizeFilter), Failure> {
+    let age = format!(">{}d", config.logging.keep_days);
+    let kept =
+        TimeFilter::parse(args.time.as_deref().unwrap_or(&age), now()).map_err(Failure::usage)?;
+    let size = args
+        .size
+        .as_deref()
+        .map_or(Ok(config.logging.size), str::parse)
+        .map_err(Failure::usage)?;
+    Ok((kept, size))
+}
+
+fn show(out: &mut impl io::Write, doomed: &Doomed<'_>) -> io::Result<()> {
+    let time = DateTime::from_timestamp_nanos(doomed.time.0).format("%Y-%m-%d %H:%M:%S");
+    let Some(line) = &doomed.line else {
+        return writeln!(out, "  [to-delete] {time}");
     };
-    let _ = Op::Over;
-    Err(anyhow::anyhow!("not yet {}", args.dry_run).into())
+    let kind = line.event_type.escape_ascii();
+    let path = line.path();
+    writeln!(
+        out,
+        "  [to-delete] {time} | {kind} | {}",
+        escaped(Path::new(OsStr::from_bytes(&path)))
+    )
+}
+
+fn preview(out: &mut impl io::Write, report: &CleanReport) -> io::Result<()> {
+    match report.by_time + report.by_size {
+        0 => writeln!(out, "Dry run: 0 entries match cleanup criteria"),
+        count => writeln!(
+            out,
+            "---\nDry run: {count} entries would be deleted (use --dry-run to preview)"
+        ),
+    }
 }

@@ -117,7 +117,7 @@ async fn wrong_requests_get_the_answers_of_0_3() {
             .await;
         assert!(answer.starts_with("ok = false\n"), "{wrong}: {answer}");
     }
-    let long = format!("cmd = \"{}", "x".repeat(REQUEST_LIMIT));
+    let long = format!("cmd = \"{}", "x".repeat(2 * REQUEST_LIMIT));
     assert!(daemon.say(&long, true).await.contains("64 KiB"));
 }
 
@@ -153,8 +153,13 @@ async fn the_socket_is_for_its_user_alone_and_a_stale_one_is_replaced() {
         "{second:#}"
     );
     let socket = daemon.dir.path().join("stale");
+    // As anybody, a user may at least hand things to himself.
+    let owner = Owner {
+        uid: found.uid(),
+        gid: found.gid(),
+    };
     drop(listen(&socket).unwrap());
-    Control::bind(&socket, effective_uid(), None).unwrap();
+    Control::bind(&socket, effective_uid(), Some(owner)).unwrap();
 }
 
 #[tokio::test]
