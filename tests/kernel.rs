@@ -21,14 +21,26 @@ mod edges;
 mod flood;
 #[path = "kernel/ground.rs"]
 mod ground;
+#[path = "kernel/groups.rs"]
+mod groups;
+#[path = "kernel/kinds.rs"]
+mod kinds;
+#[path = "kernel/life.rs"]
+mod life;
 #[path = "kernel/lines.rs"]
 mod lines;
+#[path = "kernel/logs.rs"]
+mod logs;
 #[path = "kernel/nasty.rs"]
 mod nasty;
 #[path = "kernel/recorder.rs"]
 mod recorder;
 #[path = "kernel/rmrf.rs"]
 mod rmrf;
+#[path = "kernel/scopes.rs"]
+mod scopes;
+#[path = "kernel/socket.rs"]
+mod socket;
 #[path = "kernel/storm.rs"]
 mod storm;
 #[path = "kernel/truth.rs"]
@@ -62,6 +74,12 @@ fn main() -> ExitCode {
     storm::list(&mut suite);
     nasty::list(&mut suite);
     edges::list(&mut suite);
+    kinds::list(&mut suite);
+    scopes::list(&mut suite);
+    groups::list(&mut suite);
+    logs::list(&mut suite);
+    socket::list(&mut suite);
+    life::list(&mut suite);
     if !arguments.list && suite.is_root {
         ground::sweep();
     }
@@ -98,6 +116,11 @@ impl Suite {
     /// A test whose filesystem does not matter.
     fn one(&mut self, name: &str, body: fn()) {
         self.add(name.to_owned(), &["mount"], false, body);
+    }
+
+    /// A test that needs these programs.
+    fn tools(&mut self, name: &str, tools: &[&'static str], body: fn()) {
+        self.add(name.to_owned(), tools, false, body);
     }
 
     /// A test that measures, so that no other may run beside it.

@@ -26,6 +26,8 @@ pub const MOVE_SELF: u64 = libc::FAN_MOVE_SELF;
 pub const ATTRIB: u64 = libc::FAN_ATTRIB;
 /// A descriptor open for writing was closed.
 pub const CLOSE_WRITE: u64 = libc::FAN_CLOSE_WRITE;
+/// Reading and writing.
+pub const USE: u64 = libc::FAN_ACCESS | libc::FAN_MODIFY;
 /// The filesystem met an error.
 pub const FS_ERROR: u64 = 0x8000;
 

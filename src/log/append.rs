@@ -76,8 +76,8 @@ struct Log {
 struct OpenLog {
     file: File,
     id: (u64, u64),
-    /// Size after our last write; any other size means that somebody else was at it.
-    len: Option<u64>,
+    /// Size before the next write, as far as we know.
+    len: u64,
     unsynced: bool,
 }
 
@@ -326,33 +326,26 @@ impl Log {
         leftovers: &mut Leftovers,
     ) -> io::Result<()> {
         let found = dir.stat(name)?;
-        let same = |open: &OpenLog| found.filter(|found| (found.dev, found.ino) == open.id);
-        let len = match self.open.as_ref().and_then(same) {
-            Some(status) => status.len,
-            None => {
-                self.retire(name, leftovers);
-                let (file, made) = dir.open_append(name)?;
-                if made && let Some(owner) = owner {
-                    let refused = hand_over(&file, owner).err();
-                    leftovers
-                        .not_handed_over
-                        .extend(refused.map(|error| (name.to_owned(), error)));
-                }
-                let meta = file.metadata()?;
-                self.open = Some(OpenLog {
-                    file,
-                    id: (meta.dev(), meta.ino()),
-                    len: None,
-                    unsynced: false,
-                });
-                meta.len()
+        let same = |open: &OpenLog| found.is_some_and(|found| (found.dev, found.ino) == open.id);
+        if !self.open.as_ref().is_some_and(same) {
+            self.retire(name, leftovers);
+            let (file, made) = dir.open_append(name)?;
+            if made && let Some(owner) = owner {
+                let refused = hand_over(&file, owner).err();
+                leftovers
+                    .not_handed_over
+                    .extend(refused.map(|error| (name.to_owned(), error)));
             }
-        };
-        if let Some(open) = &mut self.open
-            && open.len != Some(len)
-        {
-            open.len = None;
-            open.len = Some(mend_tail(&open.file, len)?);
+            let meta = file.metadata()?;
+            self.open = Some(OpenLog {
+                file,
+                id: (meta.dev(), meta.ino()),
+                len: 0,
+                unsynced: false,
+            });
+        }
+        if let Some(open) = &mut self.open {
+            open.len = mend_tail(&open.file, &self.pending)?;
         }
         Ok(())
     }
@@ -370,13 +363,12 @@ impl Log {
             .iter()
             .rposition(|byte| *byte == b'\n')
             .map_or(0, |at| at + 1);
-        let start = open.len.take();
-        open.len = start.and_then(|start| {
-            if whole == written {
-                return Some(start + written as u64);
-            }
-            cut_back(&open.file, start + written as u64, start + whole as u64).ok()
-        });
+        let (start, end) = (open.len, open.len + written as u64);
+        open.len = end;
+        if whole < written {
+            // When it fails, the next flush does it before it writes.
+            cut_back(&open.file, end, start + whole as u64).ok();
+        }
         report.written_lines += self.pending[..whole]
             .iter()
             .filter(|byte| **byte == b'\n')
@@ -412,18 +404,27 @@ fn write_counted(mut file: &File, bytes: &[u8]) -> (usize, io::Result<()>) {
 }
 
 /// Takes half a line off the end again, if nobody has written behind it.
-fn cut_back(file: &File, end: u64, whole: u64) -> io::Result<u64> {
-    let len = file.metadata()?.len();
-    if len != end {
+fn cut_back(file: &File, end: u64, whole: u64) -> io::Result<()> {
+    if file.metadata()?.len() != end {
         return Err(io::Error::other("somebody else writes to the log"));
     }
-    file.set_len(whole)?;
-    Ok(whole)
+    file.set_len(whole)
 }
 
-/// Makes the file end with a newline: what a crash or a full disk left of a line is cut off (the
-/// recorder writes it again, or it was never whole), anything else is ended. Says the new size.
-fn mend_tail(file: &File, len: u64) -> io::Result<u64> {
+/// Makes the file end with a newline and says its size: what a crash or a full disk left of a line
+/// is cut off, anything else is ended. `pending` is what will be written next.
+fn mend_tail(file: &File, pending: &[u8]) -> io::Result<u64> {
+    loop {
+        match try_mend_tail(file, pending) {
+            // Somebody cut the file while we looked at its end.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            other => return other,
+        }
+    }
+}
+
+fn try_mend_tail(file: &File, pending: &[u8]) -> io::Result<u64> {
+    let len = file.metadata()?.len();
     let mut last = [b'\n'];
     if len > 0 {
         file.read_exact_at(&mut last, len - 1)?;
@@ -432,15 +433,13 @@ fn mend_tail(file: &File, len: u64) -> io::Result<u64> {
         return Ok(len);
     }
     match source::torn_tail(file, len)? {
-        Some(tail) if !scan::members(&tail, |_, _| ()) => {
+        // A line of which only the newline is missing is whole, unless it will be written again.
+        Some(tail) if pending.starts_with(&tail) || !scan::members(&tail, |_, _| ()) => {
             let whole = len - tail.len() as u64;
             file.set_len(whole)?;
             Ok(whole)
         }
-        _ => match write_counted(file, b"\n") {
-            (_, Ok(())) => Ok(len + 1),
-            (_, Err(error)) => Err(error),
-        },
+        _ => write_counted(file, b"\n").1.map(|()| len + 1),
     }
 }
 

@@ -144,7 +144,13 @@ impl Pipeline {
                     None => files.find_mut(&key),
                 };
                 let Some(known) = known else { return 0 };
-                if is_now || kind == EventType::MovedFrom && known.size.is_none() {
+                let is_gone = window.files[number as usize].is_gone;
+                if is_gone && is_now {
+                    // Not asked: whoever holds a removed file open, be it for a microsecond, moves
+                    // its DELETE_SELF behind the DELETE and becomes the one who caused it.
+                    return 0;
+                }
+                if is_now || kind == EventType::MovedFrom && known.size.is_none() && !is_gone {
                     if known.sized_in != *stamp {
                         known.sized_in = *stamp;
                         let now = probe.size_of(Some(&key), path);

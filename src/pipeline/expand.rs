@@ -23,7 +23,7 @@ pub(super) struct Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Moved {
     spot: Spot,
-    /// Among what moves to one spot: the end of the object, of its use, of its name.
+    /// Among what moves to one spot: the end of its use, of the object, of its name.
     rank: u8,
     rec: u32,
     bits: u64,
@@ -98,17 +98,17 @@ fn all_moved(window: &Window, end: usize) -> Vec<Moved> {
             let bits = rec.mask & (bits::DELETE_SELF | bits::ATTRIB);
             moved.extend(view.end_of_object(index, rec).map(|spot| Moved {
                 spot,
-                rank: 0,
+                rank: 1,
                 rec: index,
                 bits,
             }));
         }
         if rec.at.is_some() && is_merged(rec) {
             if late & bits::CLOSE_WRITE != 0 {
-                let spot = view.last_use(index, rec);
+                let spot = view.last_use(rec);
                 moved.extend(spot.map(|spot| Moved {
                     spot,
-                    rank: 1,
+                    rank: 0,
                     rec: index,
                     bits: bits::CLOSE_WRITE,
                 }));
@@ -129,7 +129,7 @@ fn all_moved(window: &Window, end: usize) -> Vec<Moved> {
 }
 
 fn is_merged(rec: &Rec) -> bool {
-    (rec.mask & !bits::ONDIR).count_ones() > 1
+    rec.was_split || (rec.mask & !bits::ONDIR).count_ones() > 1
 }
 
 /// The last record inside each directory that is removed by a merged record.
@@ -189,15 +189,18 @@ impl View<'_> {
         })
     }
 
-    /// Where the CLOSE_WRITE of a merged record belongs: behind the last use under the same name.
-    fn last_use(&self, _index: u32, rec: &Rec) -> Option<Spot> {
+    /// Where the CLOSE_WRITE of a merged record belongs: behind the last use by another process.
+    ///
+    /// `sort < a > b` in a shell: the shell creates and closes `b`, `sort` writes in between. What
+    /// the same process did later stands in its own later record, in order.
+    fn last_use(&self, rec: &Rec) -> Option<Spot> {
         let place = rec.at?;
         let mut spot = None;
         for (index, later) in self.later_of_same(rec) {
             if later.mask & bits::RENAME != 0 {
                 break;
             }
-            if self.is_at(later.at, place) {
+            if later.pid != rec.pid && later.mask & bits::USE != 0 && self.is_at(later.at, place) {
                 spot = Some(Spot {
                     rec: index,
                     behind: later.mask & bits::DELETE == 0,

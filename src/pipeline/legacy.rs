@@ -5,7 +5,6 @@
 //! `MOVED_TO|DELETE b`.
 
 use hashbrown::HashMap;
-use smallvec::SmallVec;
 
 use super::window::{At, Object, Rec, Window};
 use crate::dir_cache::{DirTree, NodeId};
@@ -30,6 +29,7 @@ impl Window {
         {
             let half = &mut self.recs[self.moves[slot].rec as usize];
             half.mask &= !bits::MOVED_FROM;
+            half.was_split = true;
             let from = half.at;
             self.moves[slot] = PendingMove {
                 pid: rec.pid,
@@ -45,6 +45,7 @@ impl Window {
                 ..rec
             });
             rec.mask &= !bits::MOVED_TO;
+            rec.was_split = true;
         }
         if rec.mask & bits::MOVED_FROM != 0 {
             self.moves.retain(|half| half.pid != rec.pid);
@@ -95,7 +96,6 @@ impl Window {
             .iter()
             .rposition(|rec| rec.batch != batch)
             .map_or(0, |at| at + 1);
-        let mut gone: SmallVec<[(u32, NodeId); 4]> = SmallVec::new();
         for index in first..self.recs.len() {
             let rec = self.recs[index];
             if rec.mask & bits::ONDIR == 0 {
@@ -103,11 +103,11 @@ impl Window {
             }
             match (rec.object, rec.at) {
                 (Object::Dir(dir), None) if rec.mask & bits::DELETE_SELF != 0 => {
-                    gone.push((rec.pid, dir))
+                    self.removing.push((rec.pid, dir))
                 }
                 (Object::None, Some(at)) if rec.mask & bits::DELETE != 0 => {
-                    if let Some(slot) = gone.iter().rposition(|(pid, _)| *pid == rec.pid) {
-                        let (_, dir) = gone.remove(slot);
+                    if let Some(slot) = self.removing.iter().rposition(|(pid, _)| *pid == rec.pid) {
+                        let (_, dir) = self.removing.remove(slot);
                         self.recs[index].object = Object::Dir(dir);
                         self.put_if_wanted(tree, dir, at);
                     }
@@ -129,15 +129,27 @@ impl Window {
                 by_name.insert((at.dir, self.name(at.name).to_vec()), file);
             }
         }
+        // Of each process, the record just before: an unlink gives ATTRIB|DELETE_SELF of the file,
+        // then DELETE of the name.
+        let mut before: HashMap<u32, Object> = HashMap::new();
         for index in self.next..self.recs.len() {
             let rec = self.recs[index];
-            if let (Object::None, Some(at), 0) =
+            let nameless = if rec.at.is_none() {
+                rec.object
+            } else {
+                Object::None
+            };
+            let neighbour = before.insert(rec.pid, nameless);
+            let (Object::None, Some(at), 0) =
                 (rec.object, rec.to.or(rec.at), rec.mask & bits::ONDIR)
-            {
-                if let Some(file) = by_name.get(&(at.dir, self.name(at.name).to_vec())) {
-                    self.recs[index].object = Object::File(*file);
-                }
-            }
+            else {
+                continue;
+            };
+            let named = by_name
+                .get(&(at.dir, self.name(at.name).to_vec()))
+                .map(|file| Object::File(*file));
+            let removed = neighbour.filter(|_| rec.mask & bits::DELETE != 0);
+            self.recs[index].object = named.or(removed).unwrap_or(Object::None);
         }
         self.link_again();
     }

@@ -1,5 +1,6 @@
 //! Tells one step: where it was, for whom it is logged, and what it changes in the tree.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -29,6 +30,12 @@ struct ParkedRecord {
     span: Span,
     wall: WallTime,
 }
+
+/// Who removed what, the last ones first forgotten.
+pub(super) type Ended = VecDeque<(HandleKey, u32, Span)>;
+
+/// The daemon holds an object open for microseconds; so many removals back is far enough.
+const ENDED_AT_MOST: usize = 1024;
 
 /// More than these are never waiting for a good reason.
 const PARKED_AT_MOST: usize = 4096;
@@ -149,24 +156,72 @@ impl Pipeline {
         probe: &mut dyn Probe,
         sink: &mut dyn FnMut(Outcome<'_>),
     ) {
+        let deed = self.true_deed(rec, kinds, deed);
         if let (Object::File(number), None) = (rec.object, rec.at) {
             let Some(location) = self.locate_file(number, rec.pid) else {
                 self.park(number, kinds, deed);
                 return;
             };
+            self.tell_parked(rec, number, &location, deed, probe, sink);
             self.tell_at(rec, kinds, &location, deed, probe, sink);
             return;
         }
         let Some(location) = self.location(rec) else {
             return;
         };
-        if let (Object::File(number), false) = (rec.object, self.parked.records.is_empty()) {
-            self.tell_parked(rec, number, &location, probe, sink);
+        if let Object::File(number) = rec.object {
+            self.tell_parked(rec, number, &location, deed, probe, sink);
+        }
+        if kinds & bits::DELETE != 0 {
+            self.note_end(rec, deed);
         }
         if rec.at.is_some() && !self.replaced.places.is_empty() {
             self.replaced.end(rec.pid);
         }
         self.tell_at(rec, kinds, &location, deed, probe, sink);
+    }
+
+    /// Whose deed a record is. The end of an object that the daemon itself held open for an instant,
+    /// to ask for its size or its place, is reported as the daemon's: it is that of the remover.
+    fn true_deed(&self, rec: &Rec, kinds: u64, deed: Deed) -> Deed {
+        if deed.pid != self.settings.own_pid || kinds & bits::DELETE_SELF == 0 {
+            return deed;
+        }
+        let same = |other: &&Rec| {
+            other.object == rec.object && other.mask & bits::DELETE != 0 && other.at.is_some()
+        };
+        if let Some(remover) = self.window.recs[self.window.next..].iter().find(same) {
+            return Deed {
+                pid: remover.pid,
+                span: self.window.span(remover),
+                ..deed
+            };
+        }
+        let key = self.key_of(rec.object);
+        let ended = key.and_then(|key| self.ended.iter().rev().find(|(ended, ..)| *ended == key));
+        ended.map_or(deed, |(_, pid, span)| Deed {
+            pid: *pid,
+            span: *span,
+            ..deed
+        })
+    }
+
+    /// Remembers for a while who removed an object.
+    fn note_end(&mut self, rec: &Rec, deed: Deed) {
+        if let Some(key) = self.key_of(rec.object) {
+            if self.ended.len() >= ENDED_AT_MOST {
+                self.ended.pop_front();
+            }
+            self.ended.push_back((key, deed.pid, deed.span));
+        }
+    }
+
+    fn key_of(&self, object: Object) -> Option<HandleKey> {
+        match object {
+            Object::File(number) => Some(self.window.files[number as usize].key),
+            Object::Dir(dir) => Some(self.tree.key(dir)),
+            Object::None => None,
+        }
     }
 
     fn location(&self, rec: &Rec) -> Option<Location> {
@@ -232,14 +287,19 @@ impl Pipeline {
         rec: &Rec,
         number: u32,
         location: &Location,
+        now: Deed,
         probe: &mut dyn Probe,
         sink: &mut dyn FnMut(Outcome<'_>),
     ) {
+        if self.parked.records.is_empty() {
+            return;
+        }
         let key = self.window.files[number as usize].key;
         for record in self.parked.records.remove(&key).unwrap_or_default() {
+            let by_us = record.pid == self.settings.own_pid;
             let deed = Deed {
-                pid: record.pid,
-                span: record.span,
+                pid: if by_us { now.pid } else { record.pid },
+                span: if by_us { now.span } else { record.span },
                 wall: record.wall,
                 is_inferred: false,
             };

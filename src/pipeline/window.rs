@@ -52,6 +52,8 @@ pub(super) struct Rec {
     pub(super) at: Option<At>,
     /// The new side of a rename.
     pub(super) to: Option<At>,
+    /// A part of its bits was made a record of its own.
+    pub(super) was_split: bool,
     /// The next record about the same file, 0 when there is none.
     pub(super) next_same: u32,
 }
@@ -63,6 +65,8 @@ pub(super) struct WindowFile {
     pub(super) last: u32,
     /// The first record that names it.
     pub(super) first_named: Option<u32>,
+    /// Its DELETE_SELF is in the window: it cannot be asked for anything any more.
+    pub(super) is_gone: bool,
 }
 
 /// Which filesystem number belongs to the fsid of a record, for each group of marks.
@@ -85,6 +89,8 @@ pub(super) struct Window {
     /// The records come from a kernel before 5.17, without handles of children and without RENAME.
     pub(super) legacy: bool,
     pub(super) moves: SmallVec<[PendingMove; 4]>,
+    /// Directories whose DELETE has not come yet, and who removes them.
+    pub(super) removing: SmallVec<[(u32, NodeId); 4]>,
 }
 
 impl Window {
@@ -123,6 +129,7 @@ impl Window {
         self.files.clear();
         self.file_index.clear();
         self.moves.clear();
+        self.removing.clear();
         self.next = 0;
     }
 
@@ -191,8 +198,12 @@ impl Window {
             object,
             at,
             to,
+            was_split: false,
             next_same: 0,
         };
+        if let (Object::File(file), true) = (object, rec.mask & bits::DELETE_SELF != 0) {
+            self.files[file as usize].is_gone = true;
+        }
         if self.legacy {
             self.push_legacy(rec);
         } else {
@@ -255,6 +266,7 @@ impl Window {
                 key,
                 last: index,
                 first_named: None,
+                is_gone: false,
             });
             files.len() as u32 - 1
         });

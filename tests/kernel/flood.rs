@@ -151,7 +151,7 @@ fn beyond_the_ceiling(kind: Fs) {
     let ground = Ground::new();
     let root = ground.mount(kind);
     let home = Home::new(&ground);
-    home.configure("[capture]\nceiling = \"256KB\"");
+    home.configure("[capture]\nceiling = \"1MB\"");
     home.watch("_global", &root, &["-r", "-t", "CREATE,DELETE"]);
     fs::create_dir_all(root.join("before/deep/er")).unwrap();
     let mut recorder = home.start();

@@ -55,7 +55,7 @@ impl Line {
         if let Some(other) = &self.other {
             text += &format!(" <-> \"{}\"", other.escape_ascii());
         }
-        text + &format!(" by {} {}", self.pid, self.cmd)
+        text + &format!(" by {} '{}' of '{}'", self.pid, self.cmd, self.user)
     }
 }
 
@@ -114,7 +114,7 @@ fn one(row: &str) -> Result<Line, String> {
     line.kind = KINDS
         .into_iter()
         .find(|known| *known == kind)
-        .ok_or(format!("type '{kind}'"))?;
+        .ok_or_else(|| format!("type '{kind}'"))?;
     line.path = scan.text(",\"path\":")?.into_bytes();
     line.pid = scan.number(",\"pid\":")?;
     line.cmd = scan.text(",\"cmd\":")?;
@@ -134,7 +134,7 @@ fn one(row: &str) -> Result<Line, String> {
         match key {
             "path_raw" => line.path = hex(&value)?,
             "from_raw" | "to_raw" => line.other = Some(hex(&value)?),
-            "from" | "to" => line.other = line.other.or(Some(value.into_bytes())),
+            "from" | "to" => line.other = line.other.or_else(|| Some(value.into_bytes())),
             "since" => line.since = Some(value),
             "cause" => line.cause = Some(value),
             "exe" | "attribution" => {}

@@ -148,7 +148,7 @@ fn depth(kind: Fs) {
         unlinkat(&dirs[usize::from(level) + 1], "f", AtFlags::empty()).unwrap();
         unlinkat(
             &dirs[usize::from(level)],
-            os(&vec![b'a' + level; NAME]),
+            os(&[b'a' + level; NAME]),
             AtFlags::REMOVEDIR,
         )
         .unwrap();

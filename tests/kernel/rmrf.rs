@@ -56,7 +56,7 @@ pub(crate) fn plan(actor: &mut Actor, root: &Path, what: &str) {
 struct Tree {
     dir: usize,
     files: Vec<usize>,
-    below: Vec<Tree>,
+    below: Vec<Self>,
 }
 
 fn make(actor: &mut Actor, parent: usize, name: Vec<u8>, depth: usize) -> Tree {
@@ -98,7 +98,10 @@ fn removed(kind: Fs, switches: Option<&'static str>, flags: &[&str], order: bool
     recorder.stop();
 
     let mut actor = Actor::book(&root);
-    actor.set_weak(kind == Fs::Overlay, switches.is_some());
+    actor.set_weak(
+        kind == Fs::Overlay || switches.is_some(),
+        switches.is_some(),
+    );
     plan(&mut actor, &root, "remove");
     let lines = home.log("_global");
     actor.truth().check(&lines);
@@ -120,7 +123,10 @@ fn made_and_removed(kind: Fs, switches: Option<&'static str>) {
     recorder.stop();
 
     let mut actor = Actor::book(&root);
-    actor.set_weak(kind == Fs::Overlay, switches.is_some());
+    actor.set_weak(
+        kind == Fs::Overlay || switches.is_some(),
+        switches.is_some(),
+    );
     plan(&mut actor, &root, "both");
     let lines = home.log("_global");
     actor.truth().check(&lines);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use crate::actor::Actor;
-use crate::{churn, edges, flood, rmrf, storm};
+use crate::{churn, edges, flood, rmrf, socket, storm};
 
 const VARIABLE: &str = "FSMON_KERNEL_WORKER";
 
@@ -102,6 +102,7 @@ pub(crate) fn is_worker() -> bool {
             number(2),
         ),
         "numbers" => edges::work(Path::new(word(0)), Path::new(word(1))),
+        "client" => socket::work(Path::new(word(0))),
         _ => panic!("no such job: {job}"),
     }
     true
