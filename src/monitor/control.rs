@@ -93,6 +93,8 @@ pub struct Control {
     listener: UnixListener,
     uid: u32,
     patience: Duration,
+    /// Why the socket could not be given to its user.
+    pub not_handed_over: Option<io::Error>,
 }
 
 impl Control {
@@ -108,14 +110,14 @@ impl Control {
             bound => bound,
         };
         let listener = listener.with_context(|| format!("cannot listen on {}", quoted(path)))?;
-        if let Some(owner) = owner {
-            files::give_socket(path, effective_uid(), owner)
-                .with_context(|| format!("cannot hand over the socket {}", quoted(path)))?;
-        }
+        // Where files have no owner it stays with root, and only root can talk to the daemon.
+        let not_handed_over =
+            owner.and_then(|owner| files::give_socket(path, effective_uid(), owner).err());
         Ok(Self {
             listener,
             uid,
             patience: PATIENCE,
+            not_handed_over,
         })
     }
 

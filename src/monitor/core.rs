@@ -193,16 +193,16 @@ impl Core {
 
     /// Tells everything that happened up to now, with the watches that are in force.
     fn settle(&mut self) {
+        let until = Instant::now() + SETTLE;
         self.read_and_step();
-        for _ in 0..SETTLE_TRIES {
-            if !self.engine.is_waiting() {
-                return;
-            }
+        while self.engine.is_waiting() && Instant::now() < until {
             std::thread::park_timeout(LOOK_AGAIN);
             self.read_and_step();
         }
-        self.step_engine(true);
-        self.writer.flush(&self.reporter);
+        if self.engine.is_waiting() {
+            self.step_engine(true);
+            self.writer.flush(&self.reporter);
+        }
     }
 
     fn step_engine(&mut self, all: bool) {
@@ -438,8 +438,9 @@ impl Core {
     }
 }
 
-/// How often a settling core looks again before it tells what is left as it is.
-const SETTLE_TRIES: u32 = 150;
+/// How long a settling core waits for what is still missing; then it tells the rest as it is. Never
+/// longer, however fast others change files.
+const SETTLE: Duration = Duration::from_millis(150);
 
 /// Says which lines of the store could not be read; the others are in force.
 pub fn say_bad_lines(reporter: &Reporter, bad: &[crate::monitored::BadLine]) {

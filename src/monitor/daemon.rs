@@ -45,6 +45,13 @@ pub fn run_daemon(config: Config, debug: bool) -> anyhow::Result<ExitCode> {
     let (feed, mut core) = assemble(&config, group, dialect, &reporter)?;
     let code = runtime.block_on(async {
         let control = Control::bind(&config.paths.socket, config.uid, config.owner)?;
+        if let Some(error) = &control.not_handed_over {
+            let socket = quoted(&config.paths.socket);
+            reporter.say(
+                Level::Warning,
+                &format!("{socket} cannot be handed to its user: {error}; it stays with root"),
+            );
+        }
         begin(&mut core, &config, watches)?;
         reporter.announce("Starting file trace monitor...");
         reporter.announce("ready");

@@ -417,31 +417,16 @@ impl Engine {
             // Too much is only dropped later on; too little would be missing. A mark on each of
             // many directories stays as it is.
             Way::Inodes | Way::OverlayUpper { .. } => {}
-            Way::Filesystem => {
-                open_dir(&known.through)
-                    .and_then(|dir| {
-                        self.main
-                            .remove_mark(MarkOn::Filesystem, surplus, dir.as_fd())
-                    })
-                    .ok();
-            }
-            Way::BtrfsTop => {}
+            Way::Filesystem => self.take_bits(known, surplus),
+            Way::BtrfsTop => self.take_btrfs_bits(known, surplus),
         }
     }
 
     fn unmark(&mut self, old: Vec<Marked>) {
         for marked in old {
             match &marked.way {
-                Way::Filesystem => {
-                    // Fails when the filesystem is gone, and its mark with it.
-                    open_dir(&marked.through)
-                        .and_then(|dir| {
-                            self.main
-                                .remove_mark(MarkOn::Filesystem, marked.mask, dir.as_fd())
-                        })
-                        .ok();
-                }
-                Way::BtrfsTop => self.unmark_btrfs(&marked),
+                Way::Filesystem => self.take_bits(&marked, marked.mask),
+                Way::BtrfsTop => self.take_btrfs_bits(&marked, marked.mask),
                 Way::Inodes => {
                     self.feed.remove_group(marked.group);
                     self.others.remove(&marked.group);
@@ -452,14 +437,27 @@ impl Engine {
         }
     }
 
-    fn unmark_btrfs(&self, marked: &Marked) {
+    /// Takes bits out of a filesystem's mark. When the filesystem is gone its mark is gone with it,
+    /// and its mount point is a directory of another one, whose mark stays as it is.
+    fn take_bits(&self, marked: &Marked, surplus: u64) {
+        let Ok(dir) = open_dir(&marked.through) else {
+            return;
+        };
+        if statfs::fsid_of(dir.as_fd()).is_ok_and(|fsid| fsid == marked.fsid) {
+            // Too many bits only cost time: what nobody asked for is dropped later on.
+            self.main
+                .remove_mark(MarkOn::Filesystem, surplus, dir.as_fd())
+                .ok();
+        }
+    }
+
+    fn take_btrfs_bits(&self, marked: &Marked, surplus: u64) {
         let Ok(mounts) = mount::mounts() else { return };
-        if let Some(mount) = mounts.iter().find(|mount| mount.dev == marked.dev) {
-            mount::detached_btrfs_top(&mount.source)
-                .and_then(|top| {
-                    self.main
-                        .remove_mark(MarkOn::Filesystem, marked.mask, File::from(top).as_fd())
-                })
+        if let Some(mount) = mounts.iter().find(|mount| mount.dev == marked.dev)
+            && let Ok(top) = mount::detached_btrfs_top(&mount.source).map(File::from)
+        {
+            self.main
+                .remove_mark(MarkOn::Filesystem, surplus, top.as_fd())
                 .ok();
         }
     }

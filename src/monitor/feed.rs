@@ -156,7 +156,7 @@ impl Inner {
         } else {
             len
         };
-        if self.held > 0 && self.held + needs > self.ceiling {
+        if !self.has_room(needs) {
             let lost = wire::records(&self.buffer[..len]).count() as u64;
             let cause = "reader too slow: the memory for unread events was full";
             let losing = self.losing.get_or_insert(Loss {
@@ -196,6 +196,17 @@ impl Inner {
             wall,
             ..Batch::default()
         });
+    }
+
+    /// Whether a buffer can be kept. Once something was lost, more is lost until half of the memory is
+    /// free again: one long hole is easier to deal with than many short ones.
+    fn has_room(&self, needs: usize) -> bool {
+        let limit = if self.losing.is_some() {
+            self.ceiling / 2
+        } else {
+            self.ceiling
+        };
+        self.held == 0 || self.held + needs <= limit
     }
 
     /// Reads what processes did meanwhile and puts it before the first batch of this drain.

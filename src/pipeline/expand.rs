@@ -8,6 +8,7 @@
 
 use hashbrown::HashMap;
 
+use super::nameless;
 use super::window::{At, Object, Rec, Window};
 use crate::dir_cache::NodeId;
 use crate::fid_parser::bits;
@@ -90,6 +91,19 @@ fn all_moved(window: &Window, end: usize) -> Vec<Moved> {
     let mut moved = Vec::new();
     for index in window.next as u32..view.end {
         let rec = &window.recs[index as usize];
+        if nameless::is_suspect(window, rec) {
+            let named = view
+                .later_of_same(rec)
+                .find(|(_, later)| later.mask & bits::CREATE != 0);
+            let spot = named.map(|(rec, _)| Spot { rec, behind: true });
+            moved.extend(spot.map(|spot| Moved {
+                spot,
+                rank: 0,
+                rec: index,
+                bits: rec.mask,
+            }));
+            continue;
+        }
         let late = rec.mask & (bits::DELETE | bits::CLOSE_WRITE | bits::DELETE_SELF);
         if late == 0 || rec.mask & bits::RENAME != 0 {
             continue;

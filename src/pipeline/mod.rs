@@ -4,9 +4,11 @@
 //! [`Probe`], results through a sink. [`Pipeline::step`] reads as the table of contents.
 #![forbid(unsafe_code)]
 
+mod ends;
 mod enrich;
 mod expand;
 mod legacy;
+mod nameless;
 pub mod probe;
 mod resolve;
 mod returns;
@@ -154,7 +156,7 @@ pub struct Pipeline {
     parked: tell::Parked,
     replaced: tell::Replaced,
     moved: returns::Moved,
-    ended: tell::Ended,
+    ends: ends::Ends,
     procs: ProcTable,
     people: enrich::People,
     counts: Counts,
@@ -183,7 +185,7 @@ impl Pipeline {
             parked: tell::Parked::default(),
             replaced: tell::Replaced::default(),
             moved: returns::Moved::default(),
-            ended: tell::Ended::new(),
+            ends: ends::Ends::default(),
             procs,
             people: enrich::People::default(),
             counts: Counts::default(),
@@ -381,6 +383,7 @@ impl Pipeline {
         if self.tree.trim() {
             self.routes.clear();
             self.replaced.clear();
+            self.ends.clear();
             self.parked.expire(&mut self.counts, now);
         }
     }
@@ -389,6 +392,7 @@ impl Pipeline {
         self.files.clear(&mut self.tree);
         self.parked.clear();
         self.replaced.clear();
+        self.ends.clear();
         self.awaited.clear();
         self.routes.clear();
         self.tree.forget_all();

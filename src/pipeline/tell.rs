@@ -1,12 +1,12 @@
 //! Tells one step: where it was, for whom it is logged, and what it changes in the tree.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 use smallvec::{SmallVec, smallvec};
 
 use super::expand::{self, Step};
+use super::nameless;
 use super::probe::Probe;
 use super::select::{self, Ahead, Hit, Routes};
 use super::window::{At, Object, Rec};
@@ -30,12 +30,6 @@ struct ParkedRecord {
     span: Span,
     wall: WallTime,
 }
-
-/// Who removed what, the last ones first forgotten.
-pub(super) type Ended = VecDeque<(HandleKey, u32, Span)>;
-
-/// The daemon holds an object open for microseconds; so many removals back is far enough.
-const ENDED_AT_MOST: usize = 1024;
 
 /// More than these are never waiting for a good reason.
 const PARKED_AT_MOST: usize = 4096;
@@ -132,12 +126,7 @@ impl Pipeline {
 
     fn tell(&mut self, step: Step, probe: &mut dyn Probe, sink: &mut dyn FnMut(Outcome<'_>)) {
         let rec = self.window.recs[step.rec as usize];
-        let deed = Deed {
-            pid: rec.pid,
-            span: self.window.span(&rec),
-            wall: self.window.wall(&rec),
-            is_inferred: false,
-        };
+        let deed = self.deed_of(&rec);
         if rec.mask & bits::RENAME != 0 {
             self.tell_rename(&rec, deed, probe, sink);
         } else if rec.mask & bits::FS_ERROR != 0 {
@@ -148,6 +137,15 @@ impl Pipeline {
         self.keep_tree(&rec, step.bits, deed, probe, sink);
     }
 
+    pub(super) fn deed_of(&self, rec: &Rec) -> Deed {
+        Deed {
+            pid: rec.pid,
+            span: self.window.span(rec),
+            wall: self.window.wall(rec),
+            is_inferred: false,
+        }
+    }
+
     fn tell_kinds(
         &mut self,
         rec: &Rec,
@@ -156,72 +154,34 @@ impl Pipeline {
         probe: &mut dyn Probe,
         sink: &mut dyn FnMut(Outcome<'_>),
     ) {
-        let deed = self.true_deed(rec, kinds, deed);
-        if let (Object::File(number), None) = (rec.object, rec.at) {
-            let Some(location) = self.locate_file(number, rec.pid) else {
+        let location = match (rec.object, rec.at) {
+            (Object::File(number), None) => self.locate_file(number, rec.pid),
+            _ if nameless::is_suspect(&self.window, rec) => match self.real_place(rec, probe) {
+                Some(place) => Some(place),
+                None => return,
+            },
+            _ => self.location(rec),
+        };
+        let deed = match self.true_deed(rec, kinds, location.as_ref(), deed) {
+            Some(deed) => deed,
+            None => return,
+        };
+        let Some(location) = location else {
+            if let Object::File(number) = rec.object {
                 self.park(number, kinds, deed);
-                return;
-            };
-            self.tell_parked(rec, number, &location, deed, probe, sink);
-            self.tell_at(rec, kinds, &location, deed, probe, sink);
-            return;
-        }
-        let Some(location) = self.location(rec) else {
+            }
             return;
         };
         if let Object::File(number) = rec.object {
             self.tell_parked(rec, number, &location, deed, probe, sink);
         }
         if kinds & bits::DELETE != 0 {
-            self.note_end(rec, deed);
+            self.note_removal(rec, deed);
         }
         if rec.at.is_some() && !self.replaced.places.is_empty() {
             self.replaced.end(rec.pid);
         }
         self.tell_at(rec, kinds, &location, deed, probe, sink);
-    }
-
-    /// Whose deed a record is. The end of an object that the daemon itself held open for an instant,
-    /// to ask for its size or its place, is reported as the daemon's: it is that of the remover.
-    fn true_deed(&self, rec: &Rec, kinds: u64, deed: Deed) -> Deed {
-        if deed.pid != self.settings.own_pid || kinds & bits::DELETE_SELF == 0 {
-            return deed;
-        }
-        let same = |other: &&Rec| {
-            other.object == rec.object && other.mask & bits::DELETE != 0 && other.at.is_some()
-        };
-        if let Some(remover) = self.window.recs[self.window.next..].iter().find(same) {
-            return Deed {
-                pid: remover.pid,
-                span: self.window.span(remover),
-                ..deed
-            };
-        }
-        let key = self.key_of(rec.object);
-        let ended = key.and_then(|key| self.ended.iter().rev().find(|(ended, ..)| *ended == key));
-        ended.map_or(deed, |(_, pid, span)| Deed {
-            pid: *pid,
-            span: *span,
-            ..deed
-        })
-    }
-
-    /// Remembers for a while who removed an object.
-    fn note_end(&mut self, rec: &Rec, deed: Deed) {
-        if let Some(key) = self.key_of(rec.object) {
-            if self.ended.len() >= ENDED_AT_MOST {
-                self.ended.pop_front();
-            }
-            self.ended.push_back((key, deed.pid, deed.span));
-        }
-    }
-
-    fn key_of(&self, object: Object) -> Option<HandleKey> {
-        match object {
-            Object::File(number) => Some(self.window.files[number as usize].key),
-            Object::Dir(dir) => Some(self.tree.key(dir)),
-            Object::None => None,
-        }
     }
 
     fn location(&self, rec: &Rec) -> Option<Location> {
@@ -232,7 +192,7 @@ impl Pipeline {
         }
     }
 
-    fn entry(&self, at: At) -> Location {
+    pub(super) fn entry(&self, at: At) -> Location {
         Location::Entry {
             dir: at.dir,
             name: self.window.name(at.name).into(),
@@ -296,10 +256,11 @@ impl Pipeline {
         }
         let key = self.window.files[number as usize].key;
         for record in self.parked.records.remove(&key).unwrap_or_default() {
-            let by_us = record.pid == self.settings.own_pid;
+            // Parked without knowing the remover, who is here now.
+            let nobody = record.pid == 0;
             let deed = Deed {
-                pid: if by_us { now.pid } else { record.pid },
-                span: if by_us { now.span } else { record.span },
+                pid: if nobody { now.pid } else { record.pid },
+                span: if nobody { now.span } else { record.span },
                 wall: record.wall,
                 is_inferred: false,
             };
@@ -352,6 +313,9 @@ impl Pipeline {
         }
         if let Some(new) = &new {
             self.watch_roots(new, bits::MOVED_TO, sink);
+        }
+        if old.is_some() || new.is_some() {
+            self.note_overwriting(rec, deed);
         }
         if let (Object::File(_), Some(to)) = (rec.object, rec.to) {
             let name: SmallVec<[u8; 64]> = self.window.name(to.name).into();
