@@ -100,7 +100,7 @@ impl Ground {
                 sh(&["mount", "-o", "loop"], &[&image, &at]);
             }
             Fs::Xfs => {
-                let image = self.image(&name, "320M");
+                let image = self.image(&name, "640M");
                 sh(&["mkfs.xfs", "-q"], &[&image]);
                 sh(&["mount", "-o", "loop"], &[&image, &at]);
             }
