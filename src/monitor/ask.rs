@@ -35,10 +35,13 @@ pub struct KernelProbe<'a> {
     open: HashMap<FsId, Vec<OpenDoor>>,
 }
 
+/// A mount that handles can be opened through.
 #[derive(Debug)]
-struct OpenDoor {
-    fd: File,
-    mount_id: i32,
+pub struct OpenDoor {
+    /// Its root.
+    pub fd: File,
+    /// Its id.
+    pub mount_id: i32,
 }
 
 impl<'a> KernelProbe<'a> {
@@ -64,7 +67,8 @@ impl<'a> KernelProbe<'a> {
     }
 }
 
-fn open_door(point: &Path) -> io::Result<OpenDoor> {
+/// Opens a mount point as a door.
+pub fn open_door(point: &Path) -> io::Result<OpenDoor> {
     let fd = open_dir(point)?;
     let (_, mount_id) = handle::handle_of(Some(fd.as_fd()), c"")?;
     Ok(OpenDoor { fd, mount_id })

@@ -150,6 +150,9 @@ impl Core {
     }
 
     fn due(&self) -> Option<Instant> {
+        if self.engine.is_walking() {
+            return Some(Instant::now());
+        }
         let again = self
             .engine
             .is_waiting()
@@ -164,6 +167,9 @@ impl Core {
     fn tend(&mut self) {
         if self.engine.is_waiting() {
             self.read_and_step();
+        } else if self.engine.is_walking() {
+            self.engine.walk_on(&self.reporter);
+            self.step();
         }
         self.writer.tend(&self.reporter);
         if self.stats_at.is_some_and(|at| at <= Instant::now()) {

@@ -13,10 +13,11 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::ask::{Doors, KernelProbe, key_of, open_dir};
+use super::ask::{Doors, KernelProbe, key_of, open_dir, open_door};
 use super::feed::Feed;
 use super::marks::{self, Dialect, Plan, Wanted};
 use super::report::Reporter;
+use crate::dir_cache::walk::Walk;
 use crate::fid_parser::bits;
 use crate::fid_parser::raw::{FsId, HandleKey};
 use crate::monitored::WatchSet;
@@ -89,8 +90,10 @@ pub struct Engine {
     marked: Vec<Marked>,
     next_fs: FsId,
     doors: Doors,
-    walk: Vec<HandleKey>,
+    walks: Vec<Walk>,
     passed_over: Vec<Vec<u8>>,
+    /// Where walks were begun.
+    walked: Vec<(PathBuf, FsId)>,
 }
 
 /// Finds out which dialect the kernel speaks, by trying.
@@ -127,8 +130,9 @@ impl Engine {
             marked: Vec::new(),
             next_fs: 0,
             doors: Doors::default(),
-            walk: Vec::new(),
+            walks: Vec::new(),
             passed_over: Vec::new(),
+            walked: Vec::new(),
         })
     }
 
@@ -179,6 +183,77 @@ impl Engine {
         }
     }
 
+    /// Whether directories are still to be looked at.
+    pub fn is_walking(&self) -> bool {
+        !self.walks.is_empty()
+    }
+
+    /// Looks at some more directories below recursive watches.
+    pub fn walk_on(&mut self, reporter: &Reporter) {
+        let Some(mut walk) = self.walks.pop() else {
+            return;
+        };
+        let door = self
+            .doors
+            .points
+            .get(&walk.fs())
+            .and_then(|points| points.first());
+        let opened = door.and_then(|point| open_door(point).ok());
+        let mut probe = KernelProbe::new(&self.doors, &self.feed, reporter);
+        let more = opened.is_some_and(|door| {
+            self.pipeline
+                .walk_on(&mut walk, door.fd.as_fd(), door.mount_id, &mut probe)
+        });
+        if more {
+            self.walks.push(walk);
+        } else {
+            self.pipeline.end_walk(walk);
+        }
+    }
+
+    /// Begins to look at the directories of recursive watches that were not looked at before.
+    ///
+    /// Recording does not wait for it: what an event needs sooner is asked for.
+    fn begin_walks(&mut self, watches: &WatchSet, mounts: &[Mount]) {
+        let mut roots: Vec<(PathBuf, FsId)> = Vec::new();
+        for watch in watches.iter().filter(|watch| watch.recursive) {
+            for marked in self
+                .marked
+                .iter()
+                .filter(|marked| matches!(marked.way, Way::Filesystem | Way::BtrfsTop))
+            {
+                let below = mounts
+                    .iter()
+                    .filter(|mount| mount.dev == marked.dev)
+                    .map(|mount| path(&mount.point));
+                let home = marks::mount_of(watch.path.as_os_str().as_bytes(), mounts);
+                let at_home = home
+                    .filter(|home| mounts[*home].dev == marked.dev)
+                    .map(|_| watch.path.clone());
+                let inside = below.filter(|point| point.starts_with(&watch.path));
+                roots.extend(inside.chain(at_home).map(|root| (root, marked.fs)));
+            }
+        }
+        roots.sort();
+        roots.dedup();
+        let covered = |root: &(PathBuf, FsId)| {
+            roots
+                .iter()
+                .any(|other| other.1 == root.1 && other.0 != root.0 && root.0.starts_with(&other.0))
+        };
+        let new: Vec<_> = roots
+            .iter()
+            .filter(|root| !self.walked.contains(root) && !covered(root))
+            .cloned()
+            .collect();
+        for (root, fs) in new {
+            let start = handle_at(fs, &root);
+            self.walks
+                .extend(start.and_then(|start| self.pipeline.walk_from(&start)));
+        }
+        self.walked = roots;
+    }
+
     /// Whether records wait for something that has not been read yet.
     pub fn is_waiting(&self) -> bool {
         self.pipeline.is_waiting()
@@ -225,6 +300,7 @@ impl Engine {
         }
         self.passed_over = passed_over;
         self.mark_inode_trees(watches);
+        self.begin_walks(watches, &mounts);
         Ok(changes)
     }
 
@@ -504,7 +580,6 @@ impl Engine {
                 is_top,
             });
             doors.push((mount.root.len(), through));
-            self.walk.push(root);
         }
         doors.sort();
         if marked.way != Way::Inodes || marked.fstype != "overlay" {

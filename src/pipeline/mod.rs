@@ -17,9 +17,11 @@ mod tell;
 mod window;
 
 use std::collections::VecDeque;
+use std::os::fd::BorrowedFd;
 
 use hashbrown::HashMap;
 
+use crate::dir_cache::walk::Walk;
 use crate::dir_cache::{DirTree, FileTable, NodeId};
 use crate::event::{FileEvent, WallTime};
 use crate::fid_parser::raw::{FsId, HandleKey};
@@ -305,13 +307,52 @@ impl Pipeline {
         known.is_none()
     }
 
-    /// Ends the doubt about directories that a walk found, once the queue was read on.
-    pub fn confirm_directories(&mut self, dirs: impl IntoIterator<Item = HandleKey>) {
-        for key in dirs {
-            if let Some(dir) = self.tree.find(&key) {
-                self.tree.set_unconfirmed(dir, false);
-            }
+    /// Begins to look at the directories below one, if there is room for more.
+    pub fn walk_from(&mut self, start: &HandleKey) -> Option<Walk> {
+        (!self.tree.is_full()).then(|| Walk::new(&mut self.tree, start))
+    }
+
+    /// Looks at some more directories; says whether there are more. To be called when nothing waits.
+    pub fn walk_on(
+        &mut self,
+        walk: &mut Walk,
+        door: BorrowedFd<'_>,
+        mount_id: i32,
+        probe: &mut dyn Probe,
+    ) -> bool {
+        let mut found = Vec::new();
+        let Self {
+            tree,
+            mounts,
+            rules,
+            ..
+        } = self;
+        let choosy = rules
+            .rules
+            .iter()
+            .any(|rule| rule.scope.max_depth.is_some() || !rule.scope.exclude.is_empty());
+        let mut enters = |tree: &DirTree, dir: NodeId| {
+            !choosy
+                || select::paths_of(tree, mounts, dir).iter().any(|path| {
+                    rules
+                        .rules
+                        .iter()
+                        .any(|rule| rule.scope.descends_into(path))
+                })
+        };
+        let more = walk.advance(tree, door, mount_id, &mut enters, &mut found);
+        let mut read = Vec::new();
+        probe.read_on(&mut read);
+        self.take_in(read);
+        for dir in found {
+            self.tree.set_unconfirmed(dir, false);
         }
+        more
+    }
+
+    /// Gives a walk up.
+    pub fn end_walk(&mut self, mut walk: Walk) {
+        walk.end(&mut self.tree);
     }
 
     /// Says whether `_global` gets chains too.

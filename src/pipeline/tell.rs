@@ -210,10 +210,13 @@ impl Pipeline {
                 seen: None,
             });
         }
-        if let Some(at) = file
-            .first_named
-            .and_then(|index| self.window.recs[index as usize].at)
-        {
+        let named = std::iter::successors(file.first_named, |index| {
+            Some(self.window.recs[*index as usize].next_same).filter(|next| *next != 0)
+        });
+        let honest = named
+            .map(|index| &self.window.recs[index as usize])
+            .find(|rec| rec.at.is_some() && !nameless::is_suspect(&self.window, rec));
+        if let Some(at) = honest.and_then(|rec| rec.at) {
             return Some(self.entry(at));
         }
         let (dir, name) = self.replaced.find(pid)?;

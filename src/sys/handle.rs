@@ -76,6 +76,25 @@ fn ask_handle(dir: libc::c_int, name: &CStr, flags: libc::c_int) -> io::Result<(
 
 /// Opens the object of a handle with O_PATH: nothing is read, nothing is reported, nothing blocks.
 pub fn open_handle(mount: BorrowedFd<'_>, kind: i32, bytes: &[u8]) -> io::Result<OwnedFd> {
+    open_with(mount, kind, bytes, libc::O_PATH)
+}
+
+/// Opens the directory of a handle to read its entries, without touching its access time.
+pub fn open_directory(mount: BorrowedFd<'_>, kind: i32, bytes: &[u8]) -> io::Result<OwnedFd> {
+    open_with(
+        mount,
+        kind,
+        bytes,
+        libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOATIME,
+    )
+}
+
+fn open_with(
+    mount: BorrowedFd<'_>,
+    kind: i32,
+    bytes: &[u8],
+    flags: libc::c_int,
+) -> io::Result<OwnedFd> {
     let Some(len) = Some(bytes.len()).filter(|len| *len <= MAX_HANDLE) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
@@ -90,7 +109,7 @@ pub fn open_handle(mount: BorrowedFd<'_>, kind: i32, bytes: &[u8]) -> io::Result
         libc::open_by_handle_at(
             mount.as_raw_fd(),
             (&raw mut raw).cast(),
-            libc::O_PATH | libc::O_CLOEXEC,
+            flags | libc::O_CLOEXEC,
         )
     })?;
     // SAFETY: the kernel has just handed out this descriptor and nobody else owns it.

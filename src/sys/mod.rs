@@ -10,6 +10,7 @@
 pub mod account;
 pub mod async_fd;
 pub mod clock;
+pub mod dirents;
 pub mod dirfd;
 pub mod epoll;
 pub mod fanotify;
