@@ -286,7 +286,7 @@ impl Pipeline {
 
     /// Notes a directory that a walk found; an event that said more is never overruled.
     ///
-    /// The caller reads the queue on and steps before it relies on what the walk said.
+    /// For filesystems whose handles cannot be opened: a walk is all there is.
     pub fn learn_directory(
         &mut self,
         parent: &HandleKey,
@@ -302,14 +302,28 @@ impl Pipeline {
         if self.tree.is_unknown(dir) {
             let parent = self.tree.intern(parent);
             self.tree.put(dir, parent, name);
-            self.tree.set_unconfirmed(dir, true);
+            self.want_place(parent);
         }
         known.is_none()
     }
 
+    /// Has a directory asked for in the next step, when nobody has said yet where it is.
+    ///
+    /// Records bring up the directories they name; what is above those has to be known already.
+    fn want_place(&mut self, dir: NodeId) {
+        if self.tree.is_unknown(dir) && !self.tree.is_given_up(dir) {
+            self.window.unknown.push(dir);
+        }
+    }
+
     /// Begins to look at the directories below one, if there is room for more.
     pub fn walk_from(&mut self, start: &HandleKey) -> Option<Walk> {
-        (!self.tree.is_full()).then(|| Walk::new(&mut self.tree, start))
+        if self.tree.is_full() {
+            return None;
+        }
+        let top = self.tree.intern(start);
+        self.want_place(top);
+        Some(Walk::new(&mut self.tree, start))
     }
 
     /// Looks at some more directories; says whether there are more. To be called when nothing waits.
