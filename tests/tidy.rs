@@ -280,7 +280,7 @@ fn every_link_in_the_docs_leads_somewhere() {
             let wanted = if file.is_empty() {
                 path.clone()
             } else {
-                path.parent().unwrap_or(Path::new("")).join(file)
+                path.parent().unwrap_or_else(|| Path::new("")).join(file)
             };
             let there = root().join(&wanted);
             if !there.try_exists().unwrap() {
@@ -309,7 +309,7 @@ fn every_page_can_be_reached_from_the_readme() {
         let text = fs::read_to_string(root().join(&page)).unwrap();
         for (_, target) in links(&text) {
             let file = target.split('#').next().unwrap_or_default();
-            let wanted = clean_path(&page.parent().unwrap_or(Path::new("")).join(file));
+            let wanted = clean_path(&page.parent().unwrap_or_else(|| Path::new("")).join(file));
             if file.ends_with(".md") && !file.contains("://") && reached.insert(wanted.clone()) {
                 next.push(wanted);
             }

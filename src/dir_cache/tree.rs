@@ -213,6 +213,10 @@ impl DirTree {
         let from = at + 1 + handle_len;
         if name.len() == old_len {
             self.arena[from..from + old_len].copy_from_slice(name);
+        } else if from + old_len == self.arena.len() {
+            // The newest entry, as it always is in a walk, simply grows.
+            self.arena.truncate(from);
+            self.arena.extend_from_slice(name);
         } else {
             let kind = self.arena[at];
             let handle: smallvec::SmallVec<[u8; 40]> = self.arena[at + 1..from].into();

@@ -208,6 +208,9 @@ impl Engine {
             self.walks.push(walk);
         } else {
             self.pipeline.end_walk(walk);
+            let (known, bytes) = self.pipeline.directories();
+            reporter
+                .debug(|| format!("a walk has ended: {known} directories known in {bytes} bytes"));
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::io::Interest;
 use crate::event::WallTime;
 use crate::fid_parser::wire;
 use crate::pipeline::{Batch, Loss};
-use crate::proc_cache::ProcFeed;
+use crate::proc_cache::{ProcFeed, ProcRecord};
 use crate::sys::epoll::PollSet;
 use crate::sys::fanotify::Group;
 use crate::sys::{async_fd, clock};
@@ -39,6 +39,9 @@ struct Inner {
     most_held: usize,
     /// When all queues were last seen empty.
     empty_at: u64,
+    /// When it was last looked for new CPUs, and what the rings on them said first.
+    cpus_at: u64,
+    from_new_cpus: Vec<ProcRecord>,
 }
 
 impl Feed {
@@ -58,6 +61,8 @@ impl Feed {
             losing: None,
             most_held: 0,
             empty_at: clock::monotonic(),
+            cpus_at: clock::monotonic(),
+            from_new_cpus: Vec::new(),
         };
         Ok(Self {
             poll,
@@ -108,6 +113,7 @@ impl Feed {
             }
         }
         inner.empty_at = looked;
+        inner.follow_cpus(&self.poll)?;
         inner.drain_processes(first)?;
         Ok(came || inner.queue.len() > first)
     }
@@ -209,12 +215,34 @@ impl Inner {
         self.held == 0 || self.held + needs <= limit
     }
 
+    /// Opens rings on CPUs that came online since the last look.
+    fn follow_cpus(&mut self, poll: &PollSet) -> io::Result<()> {
+        let now = clock::monotonic();
+        if now - self.cpus_at < CPUS_EVERY {
+            return Ok(());
+        }
+        self.cpus_at = now;
+        let Some(processes) = &mut self.processes else {
+            return Ok(());
+        };
+        if processes.follow_cpus(&mut self.from_new_cpus)? {
+            for fd in processes.poll_fds() {
+                match poll.add(fd) {
+                    // It was there before.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                    other => other?,
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Reads what processes did meanwhile and puts it before the first batch of this drain.
     fn drain_processes(&mut self, first: usize) -> io::Result<()> {
         let Some(processes) = &mut self.processes else {
             return Ok(());
         };
-        let mut records = Vec::new();
+        let mut records = std::mem::take(&mut self.from_new_cpus);
         processes.drain(&mut records);
         if records.is_empty() {
             return Ok(());
@@ -259,6 +287,8 @@ pub async fn pump(feed: Arc<Feed>, delay: Option<Duration>, wake: impl Fn()) -> 
     }
 }
 
+/// How often, in nanoseconds and only while there is something to read, new CPUs are looked for.
+const CPUS_EVERY: u64 = 5_000_000_000;
 /// Two wake-ups within this time mean that more is coming.
 const BUSY: Duration = Duration::from_millis(3);
 /// How long events gather then.

@@ -18,6 +18,7 @@ mod window;
 
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 
 use hashbrown::HashMap;
 
@@ -162,6 +163,8 @@ pub struct Pipeline {
     procs: ProcTable,
     people: enrich::People,
     counts: Counts,
+    /// When dead processes were last forgotten.
+    forgot_at: u64,
     /// Number of the step, against which sizes are remembered.
     stamp: u64,
 }
@@ -191,6 +194,7 @@ impl Pipeline {
             procs,
             people: enrich::People::default(),
             counts: Counts::default(),
+            forgot_at: 0,
             stamp: 0,
         }
     }
@@ -406,6 +410,10 @@ impl Pipeline {
         for record in &batch.procs {
             self.procs.apply(record);
         }
+        if self.procs.needs_resync() {
+            // Without /proc what was lost stays unknown, and is told as unknown.
+            self.procs.snapshot(Path::new("/proc"), batch.mono).ok();
+        }
     }
 
     /// Tells the tree what time it is, in the coarse unit of disuse.
@@ -435,6 +443,10 @@ impl Pipeline {
             self.lose(loss, sink);
         }
         self.window.reset();
+        if now != u64::MAX && now.saturating_sub(self.forgot_at) > FORGET_EVERY {
+            self.forgot_at = now;
+            self.procs.forget(now);
+        }
         if self.tree.trim() {
             self.routes.clear();
             self.replaced.clear();
@@ -459,5 +471,7 @@ impl Pipeline {
     }
 }
 
+/// How often, in nanoseconds, dead processes whose time has come are forgotten.
+const FORGET_EVERY: u64 = 1_000_000_000;
 /// Into how many ticks the life time of an unused directory is divided.
 const TICKS_OF_TTL: u16 = 16;

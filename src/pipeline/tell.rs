@@ -162,9 +162,8 @@ impl Pipeline {
             },
             _ => self.location(rec),
         };
-        let deed = match self.true_deed(rec, kinds, location.as_ref(), deed) {
-            Some(deed) => deed,
-            None => return,
+        let Some(deed) = self.true_deed(rec, kinds, location.as_ref(), deed) else {
+            return;
         };
         let Some(location) = location else {
             if let Object::File(number) = rec.object {

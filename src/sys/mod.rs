@@ -1,7 +1,7 @@
 //! One file per kernel facility; the only unsafe code of the program.
 //!
 //! Nothing here knows what fsmon is. Each wrapper owns its descriptors, turns
-//! -1 into `io::Error` in one place ([`cvt`]) and hands out std types.
+//! -1 into `io::Error` in one place (`cvt`) and hands out std types.
 #![expect(
     unsafe_code,
     reason = "system calls that std does not wrap live here and nowhere else"

@@ -461,9 +461,10 @@ fn path_of(kind: u8) -> Vec<u8> {
 }
 
 fn shown(file: &Option<Vec<u8>>) -> String {
-    file.as_ref().map_or("no file".to_owned(), |file| {
-        String::from_utf8_lossy(file).into_owned()
-    })
+    file.as_ref().map_or_else(
+        || "no file".to_owned(),
+        |file| String::from_utf8_lossy(file).into_owned(),
+    )
 }
 
 const LOGS: [&str; 2] = ["a_log.jsonl", "b_log.jsonl"];
