@@ -14,6 +14,8 @@ mod resolve;
 mod returns;
 mod select;
 mod tell;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use std::collections::VecDeque;
