@@ -33,6 +33,8 @@ mod lines;
 mod logs;
 #[path = "kernel/nasty.rs"]
 mod nasty;
+#[path = "kernel/processes.rs"]
+mod processes;
 #[path = "kernel/recorder.rs"]
 mod recorder;
 #[path = "kernel/rmrf.rs"]
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
     logs::list(&mut suite);
     socket::list(&mut suite);
     life::list(&mut suite);
+    processes::list(&mut suite);
     if !arguments.list && suite.is_root {
         ground::sweep();
     }
