@@ -17,6 +17,7 @@ use super::ask::{Doors, KernelProbe, key_of, open_dir, open_door};
 use super::feed::Feed;
 use super::marks::{self, Dialect, Plan, Wanted};
 use super::report::Reporter;
+use super::ways::{ENODEV, EOPNOTSUPP, EXDEV, Way, note, path, refusal, upper_of};
 use crate::dir_cache::walk::Walk;
 use crate::fid_parser::bits;
 use crate::fid_parser::raw::{FsId, HandleKey};
@@ -26,24 +27,6 @@ use crate::pipeline::{Batch, MountPoint, Outcome, Pipeline};
 use crate::sys::fanotify::{Group, MarkOn, Reporting};
 use crate::sys::mount::{self, Mount};
 use crate::sys::{clock, handle, statfs};
-
-/// How a filesystem is watched.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// By a mark on the filesystem.
-    Filesystem,
-    /// By a mark on the top level of its btrfs, which sees all subvolumes.
-    BtrfsTop,
-    /// Through the filesystem that an overlay keeps its changes on.
-    OverlayUpper {
-        /// The device of that filesystem.
-        dev: (u32, u32),
-        /// The directory with the changes.
-        upper: PathBuf,
-    },
-    /// By a mark on each directory, in a group of its own.
-    Inodes,
-}
 
 /// A filesystem that is watched.
 #[derive(Debug)]
@@ -369,7 +352,9 @@ impl Engine {
             _ => {
                 marked.fs = self.next_fs;
                 self.next_fs = self.next_fs.wrapping_add(1);
-                changes.notes.push(note(&marked, &mounts[want.mounts[0]]));
+                changes
+                    .notes
+                    .push(note(&marked.way, &mounts[want.mounts[0]]));
             }
         }
         self.pipeline
@@ -656,62 +641,9 @@ impl Engine {
     }
 }
 
-fn path(bytes: &[u8]) -> PathBuf {
-    PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
-}
-
 fn handle_at(fs: FsId, path: &Path) -> Option<HandleKey> {
     let path = CString::new(path.as_os_str().as_bytes()).ok()?;
     handle::handle_of(None, &path)
         .ok()
         .map(|(handle, _)| key_of(fs, &handle))
 }
-
-/// The directory an overlay keeps its changes in, and the mount that is on, if both can be seen from here.
-fn upper_of(overlay: &Mount, mounts: &[Mount]) -> Option<(PathBuf, usize)> {
-    let upper = overlay.option("upperdir")?;
-    let home = marks::mount_of(&upper, mounts)?;
-    let upper = path(&upper);
-    // Inside a container the name leads nowhere, or worse, somewhere else: no way to know.
-    upper.is_absolute().then_some(())?;
-    open_dir(&upper).ok()?;
-    (mounts[home].fstype != "overlay").then_some((upper, home))
-}
-
-fn note(marked: &Marked, mount: &Mount) -> String {
-    let at = path(&mount.point);
-    let point = quoted(&at);
-    let fstype = &marked.fstype;
-    match &marked.way {
-        Way::Filesystem => {
-            format!("{point} ({fstype}) is watched by a filesystem mark; nothing is missing")
-        }
-        Way::BtrfsTop => {
-            format!(
-                "{point} ({fstype}) is a subvolume, watched by a mark on the top level of its filesystem; nothing is missing"
-            )
-        }
-        Way::OverlayUpper { upper, .. } => format!(
-            "{point} ({fstype}) is watched through its upper directory {}; the first change of a file from a lower layer shows as CREATE, and its removal may not show",
-            quoted(upper)
-        ),
-        Way::Inodes => format!(
-            "{point} ({fstype}) is watched by a mark on each directory; what happens in a new directory in its first moments may be missing, and changes made on another host are"
-        ),
-    }
-}
-
-fn refusal(error: &io::Error, fstype: &str) -> String {
-    let hint = match error.raw_os_error() {
-        Some(ENOSPC) => "; raise fs.fanotify.max_user_marks",
-        Some(EPERM) => "; CAP_SYS_ADMIN is needed",
-        _ => "",
-    };
-    format!("the kernel refused a mark on this {fstype}: {error}{hint}")
-}
-
-const EPERM: i32 = 1;
-const EXDEV: i32 = 18;
-const ENODEV: i32 = 19;
-const ENOSPC: i32 = 28;
-const EOPNOTSUPP: i32 = 95;

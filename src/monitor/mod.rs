@@ -10,6 +10,7 @@ pub mod feed;
 pub mod lock;
 pub mod marks;
 pub mod report;
+pub mod ways;
 pub mod writer;
 
 pub use daemon::run_daemon;

@@ -9,6 +9,7 @@ mod enrich;
 mod expand;
 mod legacy;
 mod nameless;
+mod parked;
 pub mod probe;
 mod resolve;
 mod returns;
@@ -158,8 +159,8 @@ pub struct Pipeline {
     rules: select::Rules,
     routes: select::RouteCache,
     awaited: Vec<resolve::Awaited>,
-    parked: tell::Parked,
-    replaced: tell::Replaced,
+    parked: parked::Parked,
+    replaced: parked::Replaced,
     moved: returns::Moved,
     ends: ends::Ends,
     procs: ProcTable,
@@ -189,8 +190,8 @@ impl Pipeline {
             rules: select::Rules::default(),
             routes: select::RouteCache::default(),
             awaited: Vec::new(),
-            parked: tell::Parked::default(),
-            replaced: tell::Replaced::default(),
+            parked: parked::Parked::default(),
+            replaced: parked::Replaced::default(),
             moved: returns::Moved::default(),
             ends: ends::Ends::default(),
             procs,

@@ -2,87 +2,20 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use smallvec::{SmallVec, smallvec};
 
 use super::expand::{self, Step};
 use super::nameless;
+use super::parked::{PARKED_AT_MOST, ParkedRecord};
 use super::probe::Probe;
 use super::select::{self, Ahead, Hit, Routes};
 use super::window::{At, Object, Rec};
-use super::{Counts, Outcome, Pipeline};
+use super::{Outcome, Pipeline};
 use crate::dir_cache::{NodeId, Place};
 use crate::event::{Attribution, EventType, FileEvent, WallTime};
 use crate::fid_parser::bits;
 use crate::fid_parser::raw::HandleKey;
 use crate::proc_cache::Span;
-
-/// Records that name only a file of which nothing is known yet; its DELETE or CREATE comes next.
-#[derive(Debug, Default)]
-pub(super) struct Parked {
-    records: HashMap<HandleKey, SmallVec<[ParkedRecord; 2]>>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct ParkedRecord {
-    bits: u64,
-    pid: u32,
-    span: Span,
-    wall: WallTime,
-}
-
-/// More than these are never waiting for a good reason.
-const PARKED_AT_MOST: usize = 4096;
-/// After this many nanoseconds nothing comes any more.
-const PARKED_FOR: u64 = 1_000_000_000;
-
-impl Parked {
-    pub(super) fn clear(&mut self) {
-        self.records.clear();
-    }
-
-    pub(super) fn expire(&mut self, counts: &mut Counts, now: u64) {
-        let before = self.records.len();
-        self.records.retain(|_, parked| {
-            parked
-                .iter()
-                .any(|record| now.saturating_sub(record.span.to) < PARKED_FOR)
-        });
-        counts.unplaced += (before - self.records.len()) as u64;
-    }
-}
-
-/// The new side of the last rename of each process: a file that was there before has been replaced,
-/// and the records about its end carry its handle only.
-#[derive(Debug, Default)]
-pub(super) struct Replaced {
-    places: Vec<(u32, NodeId, Box<[u8]>)>,
-}
-
-impl Replaced {
-    pub(super) fn clear(&mut self) {
-        self.places.clear();
-    }
-
-    fn note(&mut self, pid: u32, dir: NodeId, name: &[u8]) {
-        self.end(pid);
-        if self.places.len() >= 64 {
-            self.places.remove(0);
-        }
-        self.places.push((pid, dir, name.into()));
-    }
-
-    fn end(&mut self, pid: u32) {
-        self.places.retain(|(other, ..)| *other != pid);
-    }
-
-    fn find(&self, pid: u32) -> Option<(NodeId, Box<[u8]>)> {
-        self.places
-            .iter()
-            .find(|(other, ..)| *other == pid)
-            .map(|(_, dir, name)| (*dir, name.clone()))
-    }
-}
 
 /// Where something happened.
 pub(super) enum Location {

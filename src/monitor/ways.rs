@@ -1,0 +1,84 @@
+//! The ways in which a filesystem can be watched, and what they are worth.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+
+use super::ask::open_dir;
+use super::marks;
+use crate::monitored::path::quoted;
+use crate::sys::mount::Mount;
+
+/// How a filesystem is watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// By a mark on the filesystem.
+    Filesystem,
+    /// By a mark on the top level of its btrfs, which sees all subvolumes.
+    BtrfsTop,
+    /// Through the filesystem that an overlay keeps its changes on.
+    OverlayUpper {
+        /// The device of that filesystem.
+        dev: (u32, u32),
+        /// The directory with the changes.
+        upper: PathBuf,
+    },
+    /// By a mark on each directory, in a group of its own.
+    Inodes,
+}
+
+/// One line: which way is in force, and what will be missing.
+pub(super) fn note(way: &Way, mount: &Mount) -> String {
+    let at = path(&mount.point);
+    let point = quoted(&at);
+    let fstype = &mount.fstype;
+    match way {
+        Way::Filesystem => {
+            format!("{point} ({fstype}) is watched by a filesystem mark; nothing is missing")
+        }
+        Way::BtrfsTop => {
+            format!(
+                "{point} ({fstype}) is a subvolume, watched by a mark on the top level of its filesystem; nothing is missing"
+            )
+        }
+        Way::OverlayUpper { upper, .. } => format!(
+            "{point} ({fstype}) is watched through its upper directory {}; the first change of a file from a lower layer shows as CREATE, and its removal may not show",
+            quoted(upper)
+        ),
+        Way::Inodes => format!(
+            "{point} ({fstype}) is watched by a mark on each directory; what happens in a new directory in its first moments may be missing, and changes made on another host are"
+        ),
+    }
+}
+
+/// Why the kernel refuses, with a way out if there is one.
+pub(super) fn refusal(error: &io::Error, fstype: &str) -> String {
+    let hint = match error.raw_os_error() {
+        Some(ENOSPC) => "; raise fs.fanotify.max_user_marks",
+        Some(EPERM) => "; CAP_SYS_ADMIN is needed",
+        _ => "",
+    };
+    format!("the kernel refused a mark on this {fstype}: {error}{hint}")
+}
+
+/// The directory an overlay keeps its changes in, and the mount that is on, if both can be seen from here.
+pub(super) fn upper_of(overlay: &Mount, mounts: &[Mount]) -> Option<(PathBuf, usize)> {
+    let upper = overlay.option("upperdir")?;
+    let home = marks::mount_of(&upper, mounts)?;
+    let upper = path(&upper);
+    // Inside a container the name leads nowhere, or worse, somewhere else: no way to know.
+    upper.is_absolute().then_some(())?;
+    open_dir(&upper).ok()?;
+    (mounts[home].fstype != "overlay").then_some((upper, home))
+}
+
+/// The bytes of a mount point as a path.
+pub(super) fn path(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
+}
+
+pub(super) const EPERM: i32 = 1;
+pub(super) const EXDEV: i32 = 18;
+pub(super) const ENODEV: i32 = 19;
+pub(super) const ENOSPC: i32 = 28;
+pub(super) const EOPNOTSUPP: i32 = 95;
