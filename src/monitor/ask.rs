@@ -138,6 +138,12 @@ impl Probe for KernelProbe<'_> {
         path.symlink_metadata().ok().map(|found| found.size())
     }
 
+    fn is_whiteout(&mut self, object: &HandleKey) -> Option<bool> {
+        let door = self.doors(object.fs()).first()?;
+        let fd = handle::open_handle(door.fd.as_fd(), object.kind(), object.bytes()).ok()?;
+        handle::stat(fd.as_fd()).ok().map(|stat| stat.whiteout)
+    }
+
     fn read_on(&mut self, into: &mut Vec<Batch>) {
         if let Err(error) = self.feed.drain() {
             self.reporter.say_folded(

@@ -550,6 +550,9 @@ impl Engine {
                     root,
                     path: mounts[*at].point.clone(),
                     is_top: false,
+                    work: mounts[*at]
+                        .option("workdir")
+                        .and_then(|work| handle_at(home.fs, &path(&work).join("work"))),
                 });
             }
             return;
@@ -566,6 +569,7 @@ impl Engine {
                 root,
                 path: mount.point.clone(),
                 is_top,
+                work: None,
             });
             doors.push((mount.root.len(), through));
         }

@@ -9,6 +9,7 @@ mod enrich;
 mod expand;
 mod legacy;
 mod nameless;
+mod overlay;
 mod parked;
 pub mod probe;
 mod resolve;
@@ -74,6 +75,8 @@ pub struct MountPoint {
     pub path: Vec<u8>,
     /// Whether nothing of the filesystem lies above it, as far as anybody can see.
     pub is_top: bool,
+    /// For the upper directory of an overlay: where the overlay prepares what it puts there.
+    pub work: Option<HandleKey>,
 }
 
 /// What a step found.
@@ -156,6 +159,7 @@ pub struct Pipeline {
     filesystems: window::Filesystems,
     mounts: select::MountPoints,
     marked_by_inode: Vec<FsId>,
+    overlay_work: Vec<NodeId>,
     rules: select::Rules,
     routes: select::RouteCache,
     awaited: Vec<resolve::Awaited>,
@@ -187,6 +191,7 @@ impl Pipeline {
             filesystems: HashMap::new(),
             mounts: HashMap::new(),
             marked_by_inode: Vec::new(),
+            overlay_work: Vec::new(),
             rules: select::Rules::default(),
             routes: select::RouteCache::default(),
             awaited: Vec::new(),
@@ -273,11 +278,23 @@ impl Pipeline {
     /// Sets all mount points anew.
     pub fn set_mounts(&mut self, mounts: impl IntoIterator<Item = MountPoint>) {
         let old = std::mem::take(&mut self.mounts);
-        for MountPoint { root, path, is_top } in mounts {
+        let old_work = std::mem::take(&mut self.overlay_work);
+        for MountPoint {
+            root,
+            path,
+            is_top,
+            work,
+        } in mounts
+        {
             let dir = self.tree.intern(&root);
             self.tree.pin(dir);
             if is_top && self.tree.is_unknown(dir) {
                 self.tree.put_top(dir);
+            }
+            if let Some(work) = work {
+                let work = self.tree.intern(&work);
+                self.tree.retain(work);
+                self.overlay_work.push(work);
             }
             let path = if path == b"/" { Vec::new() } else { path };
             self.mounts
@@ -287,6 +304,9 @@ impl Pipeline {
         }
         for dir in old.into_keys().filter(|dir| !self.mounts.contains_key(dir)) {
             self.tree.unpin(dir);
+        }
+        for dir in old_work {
+            self.tree.release(dir);
         }
         self.routes.clear();
     }

@@ -30,6 +30,10 @@ pub trait Probe {
     /// Asks for the size of an object; `None` when it is gone.
     fn size_of(&mut self, object: Option<&HandleKey>, path: &[u8]) -> Option<u64>;
 
+    /// Asks whether an object is a whiteout, by which an overlay hides a name of a lower layer;
+    /// `None` when it is gone.
+    fn is_whiteout(&mut self, object: &HandleKey) -> Option<bool>;
+
     /// Reads what has come since, until the queue is empty; appends to `into`.
     fn read_on(&mut self, into: &mut Vec<Batch>);
 }

@@ -61,6 +61,10 @@ impl Pipeline {
         let rec = self.window.recs[step.rec as usize];
         let deed = self.deed_of(&rec);
         if rec.mask & bits::RENAME != 0 {
+            if !self.overlay_work.is_empty() && self.tell_overlay(&rec, deed, probe, sink) {
+                self.keep_tree(&rec, step.bits, deed, probe, sink);
+                return;
+            }
             self.tell_rename(&rec, deed, probe, sink);
         } else if rec.mask & bits::FS_ERROR != 0 {
             self.tell_error(&rec, deed, sink);
@@ -204,7 +208,7 @@ impl Pipeline {
     }
 
     /// Logs the kinds in `kinds` at one place, for every group that is concerned.
-    fn tell_at(
+    pub(super) fn tell_at(
         &mut self,
         rec: &Rec,
         kinds: u64,

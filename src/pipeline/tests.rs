@@ -44,6 +44,10 @@ impl Probe for Table {
         Some(5)
     }
 
+    fn is_whiteout(&mut self, object: &HandleKey) -> Option<bool> {
+        Some(object.bytes() == b"whiteout")
+    }
+
     fn read_on(&mut self, into: &mut Vec<Batch>) {
         into.extend(self.queue.drain(..).map(batch));
     }
@@ -124,6 +128,7 @@ impl Bench {
             root: key("top"),
             path: b"/m".to_vec(),
             is_top: true,
+            work: None,
         }]);
         let mut set = WatchSet::default();
         for (group, path, recursive, types) in watches {
@@ -546,4 +551,27 @@ fn a_loss_is_told_at_its_place_and_the_tree_is_asked_for_again() {
             "CREATE /m/renamed/behind p"
         ]
     );
+}
+
+#[test]
+fn an_overlay_removes_what_lies_below_by_a_whiteout() {
+    let mut bench = Bench::watching(&[("_global", "/merged", true, &["all"])]);
+    let merged = MountPoint {
+        root: key("upper"),
+        path: b"/merged".to_vec(),
+        is_top: false,
+        work: Some(key("work")),
+    };
+    bench.pipeline.set_mounts([merged]);
+    for dir in ["upper", "work"] {
+        bench.table.places.insert(dir.into(), is_in("top", dir));
+    }
+    bench.table.places.insert(b"top".to_vec(), Whereabouts::Top);
+    let lines = bench.read(&[
+        rename(0, P, ("work", "#1"), ("upper", "low"), "whiteout"),
+        rename(bits::ONDIR, P, ("work", "#2"), ("upper", "dir"), "D"),
+        rename(bits::ONDIR, P, ("upper", "old"), ("work", "#3"), "E"),
+        entry(bits::CREATE, P, "D", "f", "f1"),
+    ]);
+    assert_eq!(lines, ["DELETE /merged/low p", "CREATE /merged/dir/f p"]);
 }
