@@ -25,6 +25,8 @@ mod ground;
 mod groups;
 #[path = "kernel/kinds.rs"]
 mod kinds;
+#[path = "kernel/layers.rs"]
+mod layers;
 #[path = "kernel/life.rs"]
 mod life;
 #[path = "kernel/lines.rs"]
@@ -81,6 +83,7 @@ fn main() -> ExitCode {
     groups::list(&mut suite);
     logs::list(&mut suite);
     socket::list(&mut suite);
+    layers::list(&mut suite);
     life::list(&mut suite);
     processes::list(&mut suite);
     if !arguments.list && suite.is_root {
