@@ -195,15 +195,13 @@ struct Person {
 impl Surroundings {
     fn of_process() -> Self {
         let number = |name| env::var(name).ok().and_then(|text| text.parse().ok());
-        let absolute = |name| {
-            env::var_os(name)
-                .map(PathBuf::from)
-                .filter(|path| path.is_absolute())
-        };
+        // HOME, else the database; and XDG_CONFIG_HOME, else ~/.config.
+        let base = directories::BaseDirs::new();
+        let absolute = |path: &Path| Some(path.to_owned()).filter(|path| path.is_absolute());
         Self {
             euid: effective_uid(),
-            home: absolute("HOME"),
-            xdg_config_home: absolute("XDG_CONFIG_HOME"),
+            home: base.as_ref().and_then(|base| absolute(base.home_dir())),
+            xdg_config_home: base.as_ref().and_then(|base| absolute(base.config_dir())),
             sudo_uid: number("SUDO_UID"),
             sudo_gid: number("SUDO_GID"),
             sudo_user: env::var_os("SUDO_USER"),
