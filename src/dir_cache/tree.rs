@@ -253,6 +253,11 @@ impl DirTree {
         };
     }
 
+    /// Whether the place is only an answer that nothing read since has confirmed.
+    pub fn is_unconfirmed(&self, id: NodeId) -> bool {
+        self.node(id).flags & UNCONFIRMED != 0
+    }
+
     /// Whether a statement of a later record about the directory's place is news: it has no place, or only an answer.
     pub fn wants_statement(&self, id: NodeId) -> bool {
         let flags = self.node(id).flags;

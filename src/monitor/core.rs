@@ -344,6 +344,23 @@ impl Core {
                 &format!("cannot follow a change of the mounts: {error}"),
             ),
         }
+        let Self {
+            roots,
+            watches,
+            writer,
+            reporter,
+            ..
+        } = self;
+        let paths: Vec<PathBuf> = roots.keys().cloned().collect();
+        for path in paths {
+            let root = std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str());
+            if path.symlink_metadata().is_ok() {
+                root_back(roots, watches, writer, reporter, root);
+            } else {
+                root_gone(roots, watches, writer, reporter, root);
+            }
+        }
+        self.writer.flush(&self.reporter);
     }
 
     fn reload(&mut self) {

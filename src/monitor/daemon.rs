@@ -55,17 +55,23 @@ pub fn run_daemon(config: Config, debug: bool) -> anyhow::Result<ExitCode> {
         begin(&mut core, &config, watches)?;
         reporter.announce("Starting file trace monitor...");
         reporter.announce("ready");
+        let (alive, core_ended) = tokio::sync::oneshot::channel::<()>();
         let working = std::thread::Builder::new()
             .name("core".to_owned())
-            .spawn(move || work(&mut core, &inbox))
+            .spawn(move || {
+                // Dropped however the core ends, also by a panic.
+                let _alive = alive;
+                work(&mut core, &inbox);
+            })
             .context("cannot start the core")?;
         // Events from between the marks and the first poll are there already.
         to_core.send(Message::Wake).ok();
         let delay = config.test.read_delay;
-        attend(feed, delay, control, to_core, &reporter, &working).await?;
-        tokio::task::spawn_blocking(move || working.join())
-            .await
-            .ok();
+        attend(feed, delay, control, to_core, &reporter, core_ended).await?;
+        let ended = tokio::task::spawn_blocking(move || working.join()).await;
+        if !matches!(ended, Ok(Ok(()))) {
+            anyhow::bail!("the recording thread failed; what happens from now on is not recorded");
+        }
         reporter.announce("\nStopping file trace monitor...");
         anyhow::Ok(ExitCode::SUCCESS)
     });
@@ -172,7 +178,7 @@ async fn attend(
     control: Control,
     to_core: Sender<Message>,
     reporter: &Arc<Reporter>,
-    working: &std::thread::JoinHandle<()>,
+    mut core_ended: tokio::sync::oneshot::Receiver<()>,
 ) -> anyhow::Result<()> {
     let (commands, mut asked) = unbounded_channel();
     let serving = tokio::spawn(control.serve(commands));
@@ -196,14 +202,12 @@ async fn attend(
             _ = terminate.recv() => break "SIGTERM".to_owned(),
             _ = interrupt.recv() => break "SIGINT".to_owned(),
             _ = hangup.recv() => { to_core.send(Message::Reload).ok(); }
+            _ = &mut core_ended => break "the core ended".to_owned(),
             ended = &mut pumping => {
                 let why = format!("reading events failed: {ended:?}");
                 reporter.say(Level::Error, &why);
                 break why;
             }
-        }
-        if working.is_finished() {
-            break "the core ended".to_owned();
         }
     };
     to_core.send(Message::Stop(reason)).ok();

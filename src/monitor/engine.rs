@@ -75,6 +75,8 @@ pub struct Engine {
     doors: Doors,
     walks: Vec<Walk>,
     passed_over: Vec<Vec<u8>>,
+    /// What was marked directory by directory: where, and whether with all below.
+    inode_tops: Vec<(PathBuf, FsId, bool)>,
     /// Where walks were begun.
     walked: Vec<(PathBuf, FsId)>,
 }
@@ -115,6 +117,7 @@ impl Engine {
             doors: Doors::default(),
             walks: Vec::new(),
             passed_over: Vec::new(),
+            inode_tops: Vec::new(),
             walked: Vec::new(),
         })
     }
@@ -342,7 +345,13 @@ impl Engine {
             marked.dev == want.dev && marked.mount_ids.iter().any(|id| mount_ids.contains(id))
         });
         let known = known.map(|at| self.marked.remove(at));
-        let mut marked = self.try_ways(want, mounts, known.as_ref())?;
+        let mut marked = match self.try_ways(want, mounts, known.as_ref()) {
+            Ok(marked) => marked,
+            Err(error) => {
+                self.unmark(known.into_iter().collect());
+                return Err(error);
+            }
+        };
         marked.mount_ids = mount_ids;
         match known {
             Some(known) if known.way == marked.way && known.fsid == marked.fsid => {
@@ -372,7 +381,8 @@ impl Engine {
         known: Option<&Marked>,
     ) -> io::Result<Marked> {
         let first = &mounts[want.mounts[0]];
-        let mut refused = io::Error::from(io::ErrorKind::NotFound);
+        // A filesystem that was refused once is not tried again while it stays mounted.
+        let mut refused = io::Error::from_raw_os_error(EOPNOTSUPP);
         if known.is_none_or(|known| known.way != Way::Inodes) {
             for at in &want.mounts {
                 let through = path(&mounts[*at].point);
@@ -590,34 +600,74 @@ impl Engine {
             .filter(|marked| marked.way == Way::Inodes)
             .map(|marked| (marked.fs, marked.through.clone()))
             .collect();
-        for (fs, point) in inode_marked {
-            let recursive = watches.iter().any(|watch| {
-                watch.recursive
-                    && (watch.path.starts_with(&point) || point.starts_with(&watch.path))
-            });
+        let mut tops: Vec<(PathBuf, FsId, bool)> = Vec::new();
+        for (fs, point) in &inode_marked {
+            for watch in watches.iter() {
+                if point.starts_with(&watch.path) && watch.recursive {
+                    tops.push((point.clone(), *fs, true));
+                } else if watch.path.starts_with(point) {
+                    tops.push((watch.path.clone(), *fs, watch.recursive));
+                }
+            }
+        }
+        // A tree is walked once: what appears in it later is marked as it appears.
+        for (top, fs, recursive) in tops
+            .iter()
+            .filter(|top| !self.inode_tops.contains(top))
+            .cloned()
+            .collect::<Vec<_>>()
+        {
+            let point = inode_marked
+                .iter()
+                .find(|(marked, _)| *marked == fs)
+                .map(|(_, point)| point.clone());
+            self.mark_way_to(fs, &point.unwrap_or_default(), &top);
             if recursive {
-                self.mark_tree(fs, &point);
+                self.mark_tree(fs, &top);
+            }
+        }
+        self.inode_tops = tops;
+    }
+
+    /// Marks the directories from a mount point down to a watched path, and learns where they are.
+    fn mark_way_to(&mut self, fs: FsId, point: &Path, top: &Path) {
+        let way: Vec<PathBuf> = top
+            .ancestors()
+            .take_while(|dir| dir.starts_with(point))
+            .map(Path::to_owned)
+            .collect();
+        for dir in way.iter().rev() {
+            let marked = self.mark_directory(fs, dir);
+            let parent = dir
+                .parent()
+                .filter(|parent| parent.starts_with(point))
+                .and_then(|parent| handle_at(fs, parent));
+            if let (true, Some(parent), Some(name), Some(key)) =
+                (marked, parent, dir.file_name(), handle_at(fs, dir))
+            {
+                self.pipeline
+                    .learn_directory(&parent, name.as_bytes(), &key, true);
             }
         }
     }
 
-    /// Marks a directory and all below it, and learns where they are.
-    fn mark_tree(&mut self, fs: FsId, top: &Path) {
-        let Some(marked) = self
+    fn mark_directory(&self, fs: FsId, dir: &Path) -> bool {
+        let marked = self
             .marked
             .iter()
-            .find(|marked| marked.fs == fs && marked.way == Way::Inodes)
-        else {
-            return;
+            .find(|marked| marked.fs == fs && marked.way == Way::Inodes);
+        let Some(group) = marked.and_then(|marked| self.others.get(&marked.group)) else {
+            return false;
         };
-        let Some(group) = self.others.get(&marked.group).cloned() else {
-            return;
-        };
-        let mask = marked.mask & !bits::FS_ERROR | bits::ON_CHILD;
+        let mask = marked.map_or(0, |marked| marked.mask) & !bits::FS_ERROR | bits::ON_CHILD;
+        open_dir(dir).is_ok_and(|dir| group.add_mark(MarkOn::Inode, mask, dir.as_fd()).is_ok())
+    }
+
+    /// Marks a directory and all below it, and learns where they are.
+    fn mark_tree(&mut self, fs: FsId, top: &Path) {
         let mut left = vec![top.to_owned()];
         while let Some(dir) = left.pop() {
-            let Ok(opened) = open_dir(&dir) else { continue };
-            if group.add_mark(MarkOn::Inode, mask, opened.as_fd()).is_err() {
+            if !self.mark_directory(fs, &dir) {
                 continue;
             }
             let Some(parent) = handle_at(fs, &dir) else {

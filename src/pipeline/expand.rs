@@ -104,9 +104,23 @@ fn all_moved(window: &Window, end: usize) -> Vec<Moved> {
             }));
             continue;
         }
-        let late = rec.mask & (bits::DELETE | bits::CLOSE_WRITE | bits::DELETE_SELF);
+        let late =
+            rec.mask & (bits::DELETE | bits::CLOSE_WRITE | bits::DELETE_SELF | bits::MOVE_SELF);
         if late == 0 || rec.mask & bits::RENAME != 0 {
             continue;
+        }
+        if rec.at.is_none() && rec.mask & bits::MOVE_SELF != 0 && is_merged(rec) {
+            // Merged into an older record about the same object, from before the rename.
+            let rename = view
+                .later_of_same(rec)
+                .find(|(_, later)| later.mask & bits::RENAME != 0 && later.pid == rec.pid);
+            let spot = rename.map(|(rec, _)| Spot { rec, behind: true });
+            moved.extend(spot.map(|spot| Moved {
+                spot,
+                rank: 0,
+                rec: index,
+                bits: bits::MOVE_SELF,
+            }));
         }
         if rec.at.is_none() && rec.mask & bits::DELETE_SELF != 0 {
             let bits = rec.mask & (bits::DELETE_SELF | bits::ATTRIB);
@@ -177,7 +191,7 @@ fn last_use_of_removed(window: &Window, end: usize) -> HashMap<NodeId, u32> {
 
 /// How far the chain of one file's records is followed: enough for any real file, and a file that
 /// thousands of processes share does not make the whole window quadratic.
-const CHAIN: usize = 64;
+pub(super) const CHAIN: usize = 64;
 
 struct View<'a> {
     window: &'a Window,

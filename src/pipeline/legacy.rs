@@ -61,13 +61,7 @@ impl Window {
     }
 
     /// A MOVE_SELF says what the rename before it has renamed.
-    pub(super) fn complete_move(
-        &mut self,
-        tree: &mut DirTree,
-        pid: u32,
-        dir: Option<NodeId>,
-        file: Option<HandleKey>,
-    ) {
+    pub(super) fn complete_move(&mut self, pid: u32, dir: Option<NodeId>, file: Option<HandleKey>) {
         let Some(slot) = self
             .moves
             .iter()
@@ -77,10 +71,8 @@ impl Window {
         };
         let index = self.moves.remove(slot).rec;
         if let Some(dir) = dir {
+            // Its old place is stated when the batch, which holds the names, is in the window.
             self.recs[index as usize].object = Object::Dir(dir);
-            if let Some(at) = self.recs[index as usize].at {
-                self.put_if_wanted(tree, dir, at);
-            }
         } else if let Some(key) = file {
             let object = self.file(index, key, true);
             self.recs[index as usize].object = object;
@@ -111,6 +103,9 @@ impl Window {
                         self.recs[index].object = Object::Dir(dir);
                         self.put_if_wanted(tree, dir, at);
                     }
+                }
+                (Object::Dir(dir), Some(at)) if rec.mask & bits::RENAME != 0 => {
+                    self.put_if_wanted(tree, dir, at)
                 }
                 _ => {}
             }

@@ -163,6 +163,8 @@ pub struct Pipeline {
     rules: select::Rules,
     routes: select::RouteCache,
     awaited: Vec<resolve::Awaited>,
+    /// Directories given up in this step: what happened in them cannot be told.
+    given_up: Vec<NodeId>,
     parked: parked::Parked,
     replaced: parked::Replaced,
     moved: returns::Moved,
@@ -195,6 +197,7 @@ impl Pipeline {
             rules: select::Rules::default(),
             routes: select::RouteCache::default(),
             awaited: Vec::new(),
+            given_up: Vec::new(),
             parked: parked::Parked::default(),
             replaced: parked::Replaced::default(),
             moved: returns::Moved::default(),
@@ -228,6 +231,7 @@ impl Pipeline {
                 u64::MAX
             };
             let end = self.settle(now, probe);
+            self.tell_given_up(end, sink);
             self.tell_until(end, probe, sink);
             if !self.window.is_empty() {
                 return;
@@ -385,8 +389,13 @@ impl Pipeline {
         let mut read = Vec::new();
         probe.read_on(&mut read);
         self.take_in(read);
+        let certain = self.behind_loss.is_empty();
         for dir in found {
-            self.tree.set_unconfirmed(dir, false);
+            if certain || !self.tree.is_unconfirmed(dir) {
+                self.tree.set_unconfirmed(dir, false);
+            } else {
+                self.tree.forget_place(dir);
+            }
         }
         more
     }

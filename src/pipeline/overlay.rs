@@ -40,6 +40,23 @@ impl Pipeline {
                 self.tell_at(&removal, bits::DELETE, &location, deed, probe, sink);
             }
         }
+        if let (true, Some(from), Object::File(number)) =
+            (to_work && !from_work, rec.at, rec.object)
+        {
+            // A whiteout makes way: the name is there again.
+            let key = self.window.files[number as usize].key;
+            if probe.is_whiteout(&key).unwrap_or(true) {
+                let made = Rec {
+                    mask: bits::CREATE,
+                    object: Object::None,
+                    at: Some(from),
+                    to: None,
+                    ..*rec
+                };
+                let location = self.entry(from);
+                self.tell_at(&made, bits::CREATE, &location, deed, probe, sink);
+            }
+        }
         true
     }
 }

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::probe::{Probe, Whereabouts};
 use super::window::{Object, Window};
-use super::{Batch, Pipeline};
+use super::{Batch, Loss, Outcome, Pipeline};
 use crate::dir_cache::{DirTree, NodeId, Place};
 
 /// A directory that is gone, and whose removal has not been read yet.
@@ -29,6 +29,9 @@ impl Pipeline {
     /// Finds a place for every directory of the window that has none; returns how many records can be told.
     pub(super) fn settle(&mut self, now: u64, probe: &mut dyn Probe) -> usize {
         for _ in 0..ROUNDS {
+            if !self.behind_loss.is_empty() {
+                break;
+            }
             let asked = std::mem::take(&mut self.window.unknown);
             if asked.is_empty() {
                 break;
@@ -37,9 +40,24 @@ impl Pipeline {
             let mut more = Vec::new();
             probe.read_on(&mut more);
             self.take_in(more);
-            for dir in answered {
-                self.tree.set_unconfirmed(dir, false);
+            if self.behind_loss.is_empty() {
+                answered
+                    .iter()
+                    .for_each(|dir| self.tree.set_unconfirmed(*dir, false));
+            } else {
+                let doubtful = answered
+                    .into_iter()
+                    .filter(|dir| self.tree.is_unconfirmed(*dir));
+                let doubtful: Vec<_> = doubtful.collect();
+                for dir in doubtful {
+                    self.tree.forget_place(dir);
+                    self.window.unknown.push(dir);
+                }
             }
+        }
+        if !self.behind_loss.is_empty() {
+            // What was lost might contradict every answer.
+            self.disbelieve();
         }
         self.give_up_awaiting(now);
         if self.awaited.is_empty() && self.window.unknown.is_empty() {
@@ -81,17 +99,56 @@ impl Pipeline {
         answered
     }
 
+    /// Gives up every directory that only an answer could place.
+    fn disbelieve(&mut self) {
+        for dir in std::mem::take(&mut self.window.unknown) {
+            if self.tree.is_unknown(dir) && !self.tree.is_given_up(dir) {
+                self.awaited.push(Awaited { dir, until: 0 });
+            }
+        }
+    }
+
     fn give_up_awaiting(&mut self, now: u64) {
         let tree = &mut self.tree;
-        let counts = &mut self.counts;
+        let given_up = &mut self.given_up;
         self.awaited.retain(|awaited| {
             if tree.is_unknown(awaited.dir) && now >= awaited.until {
                 tree.give_up(awaited.dir);
-                counts.unplaced += 1;
+                given_up.push(awaited.dir);
                 return false;
             }
             tree.is_unknown(awaited.dir)
         });
+    }
+
+    /// Says how many records are lost because nobody can say where they happened.
+    ///
+    /// Once for each directory: a process that goes on writing in a directory that was removed long
+    /// ago writes where no path leads.
+    pub(super) fn tell_given_up(&mut self, end: usize, sink: &mut dyn FnMut(Outcome<'_>)) {
+        let given_up = std::mem::take(&mut self.given_up);
+        if given_up.is_empty() {
+            return;
+        }
+        let told = &self.window.recs[self.window.next..end];
+        let lost: Vec<_> = told
+            .iter()
+            .filter(|rec| {
+                rec.at
+                    .is_some_and(|at| !is_placed_for_good(&self.tree, at.dir))
+            })
+            .collect();
+        self.counts.unplaced += lost.len() as u64;
+        if let (Some(first), Some(last)) = (lost.first(), lost.last()) {
+            let (since, until) = (self.window.wall(first), self.window.wall(last));
+            let count = Some(lost.len() as u64);
+            sink(Outcome::Lost(Loss {
+                count,
+                since,
+                until,
+                cause: "the directory was gone before it could be placed",
+            }));
+        }
     }
 
     /// Lets batches into the window, up to the first loss; what comes behind that waits.
@@ -126,6 +183,18 @@ fn first_unplaced(window: &Window, tree: &DirTree) -> usize {
         dirs.into_iter().any(waits)
     });
     window.next + at.unwrap_or(untold.len())
+}
+
+/// Whether every directory above has a place.
+pub(super) fn is_placed_for_good(tree: &DirTree, mut dir: NodeId) -> bool {
+    for _ in 0..MAX_DEPTH {
+        match tree.place(dir) {
+            Place::Unknown => return false,
+            Place::Top => return true,
+            Place::In { parent, .. } => dir = parent,
+        }
+    }
+    false
 }
 
 /// Whether the path can be told: every directory above has a place, or never will have one.

@@ -56,7 +56,8 @@ impl Pipeline {
         sink: &mut dyn FnMut(Outcome<'_>),
     ) -> bool {
         let moves = std::mem::take(&mut self.moved.moves);
-        if moves.len() < 2 {
+        // Nothing can be verified across a loss.
+        if moves.len() < 2 || !self.behind_loss.is_empty() {
             return false;
         }
         let mut left: hashbrown::HashSet<(NodeId, &Spot)> = hashbrown::HashSet::new();

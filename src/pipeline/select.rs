@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use super::resolve::MAX_DEPTH;
+use super::resolve::{MAX_DEPTH, is_placed_for_good};
 use crate::dir_cache::{DirTree, NodeId, Place};
 use crate::event::TypeSet;
 use crate::filters::scope::Scope;
@@ -120,22 +120,11 @@ impl RouteCache {
                 .collect(),
         ));
         // A place that nobody knew, of this directory or one above, may be stated later.
-        if is_placed(tree, dir) {
+        if is_placed_for_good(tree, dir) {
             self.routes.insert(dir, routes.clone());
         }
         routes
     }
-}
-
-fn is_placed(tree: &DirTree, mut dir: NodeId) -> bool {
-    for _ in 0..MAX_DEPTH {
-        match tree.place(dir) {
-            Place::Unknown => return false,
-            Place::Top => return true,
-            Place::In { parent, .. } => dir = parent,
-        }
-    }
-    false
 }
 
 /// Where directories are mounted: the path of the mount point, empty for the root of everything.
@@ -215,7 +204,7 @@ fn rest_below<'a>(path: &[u8], root: &'a [u8]) -> Option<&'a [u8]> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Hit {
     pub(super) rule: u16,
-    pub(super) route: u8,
+    pub(super) route: u16,
 }
 
 /// Chooses for the entry `name` of a directory the deepest rule of each group.
@@ -244,7 +233,7 @@ pub(super) fn hits(
                 &mut hits,
                 Hit {
                     rule,
-                    route: at as u8,
+                    route: at as u16,
                 },
             );
         }
@@ -264,7 +253,7 @@ pub(super) fn hits_of_path(rules: &Rules, paths: &[Vec<u8>], is_dir: bool) -> Sm
                     &mut hits,
                     Hit {
                         rule: rule as u16,
-                        route: at as u8,
+                        route: at as u16,
                     },
                 );
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
 
-use super::expand::{self, Step};
+use super::expand::{self, CHAIN, Step};
 use super::nameless;
 use super::parked::{PARKED_AT_MOST, ParkedRecord};
 use super::probe::Probe;
@@ -92,7 +92,10 @@ impl Pipeline {
         sink: &mut dyn FnMut(Outcome<'_>),
     ) {
         let location = match (rec.object, rec.at) {
-            (Object::File(number), None) => self.locate_file(number, rec.pid),
+            (Object::File(_), None) if kinds & bits::DELETE_SELF != 0 && rec.next_same != 0 => {
+                self.last_name(rec).or_else(|| self.location_of_file(rec))
+            }
+            (Object::File(_), None) => self.location_of_file(rec),
             _ if nameless::is_suspect(&self.window, rec) => match self.real_place(rec, probe) {
                 Some(place) => Some(place),
                 None => return,
@@ -134,6 +137,29 @@ impl Pipeline {
             name: self.window.name(at.name).into(),
             seen: Some(at),
         }
+    }
+
+    fn location_of_file(&self, rec: &Rec) -> Option<Location> {
+        match rec.object {
+            Object::File(number) => self.locate_file(number, rec.pid),
+            Object::Dir(_) | Object::None => None,
+        }
+    }
+
+    /// The name whose removal, later in the window, ends an object that may have several.
+    fn last_name(&self, rec: &Rec) -> Option<Location> {
+        let mut next = rec.next_same;
+        let mut last = None;
+        for _ in 0..CHAIN {
+            let Some(later) = self.window.recs.get(next as usize).filter(|_| next != 0) else {
+                break;
+            };
+            if later.mask & bits::DELETE != 0 {
+                last = later.at.or(last);
+            }
+            next = later.next_same;
+        }
+        last.map(|at| self.entry(at))
     }
 
     /// Finds a file of which a record carries the handle only.

@@ -114,13 +114,17 @@ struct Bench {
 impl Bench {
     /// The filesystem is mounted at /m, its root has the handle `top`.
     fn watching(watches: &[(&str, &str, bool, &[&str])]) -> Self {
+        Self::speaking(false, watches)
+    }
+
+    fn speaking(legacy: bool, watches: &[(&str, &str, bool, &[&str])]) -> Self {
         let settings = Settings {
             own_pid: US,
             dir_capacity: 1000,
             dir_ttl: 3600,
             file_capacity: 100,
             chain_always: false,
-            legacy: false,
+            legacy,
         };
         let mut pipeline = Pipeline::new(settings, ProcTable::new(ProcLimits::default()));
         pipeline.learn_filesystem(0, FSID, FS);
@@ -259,7 +263,7 @@ fn a_removal_that_is_not_read_yet_is_waited_for_and_not_for_ever() {
             .is_empty()
     );
     bench.now += 200_000_000;
-    assert_eq!(bench.step(Vec::new()), ["CREATE /m/g p"]);
+    assert_eq!(bench.step(Vec::new()), ["LOST Some(1)", "CREATE /m/g p"]);
     assert_eq!(bench.pipeline.counts().unplaced, 1);
 }
 
@@ -574,4 +578,106 @@ fn an_overlay_removes_what_lies_below_by_a_whiteout() {
         entry(bits::CREATE, P, "D", "f", "f1"),
     ]);
     assert_eq!(lines, ["DELETE /merged/low p", "CREATE /merged/dir/f p"]);
+}
+
+#[test]
+fn older_kernels_rename_in_three_records() {
+    let named =
+        |mask: u64, name: &str| event(mask, P, &[info_fid(2, FSID, b"top", Some(name.as_bytes()))]);
+    let mut bench = Bench::speaking(true, &[("_global", "/m", true, &["all"])]);
+    bench.table.places.insert(b"D".to_vec(), is_in("top", "b"));
+    let lines = bench.read(&[
+        named(bits::CREATE | bits::ONDIR, "a"),
+        named(bits::MOVED_FROM | bits::ONDIR, "a"),
+        named(bits::MOVED_TO | bits::ONDIR, "b"),
+        alone(bits::MOVE_SELF | bits::ONDIR, P, "D"),
+        entry(bits::CLOSE_WRITE, P, "D", "f", "f1"),
+    ]);
+    assert_eq!(
+        lines,
+        [
+            "CREATE /m/a p",
+            "MOVED_FROM /m/a p <> /m/b",
+            "MOVED_TO /m/b p <> /m/a",
+            "MOVE_SELF /m/b p",
+            "CLOSE_WRITE /m/b/f p"
+        ]
+    );
+}
+
+#[test]
+fn names_of_one_file_are_told_apart() {
+    let mut bench = Bench::everything();
+    bench.read(&[entry(bits::CREATE, P, "top", "b", "f1")]);
+    let lines = bench.read(&[
+        alone(bits::ATTRIB | bits::MOVE_SELF, P, "f1"),
+        entry(bits::CREATE, P, "top", "x", "f1"),
+        rename(0, P, ("top", "x"), ("top", "y"), "f1"),
+    ]);
+    assert_eq!(
+        lines,
+        [
+            "ATTRIB /m/b p",
+            "CREATE /m/x p",
+            "MOVED_FROM /m/x p <> /m/y",
+            "MOVED_TO /m/y p <> /m/x",
+            "MOVE_SELF /m/y p"
+        ]
+    );
+    let lines = bench.read(&[
+        alone(bits::ATTRIB | bits::DELETE_SELF, P, "f1"),
+        entry(bits::DELETE, P, "top", "y", "f1"),
+        entry(bits::DELETE, P, "top", "b", "f1"),
+    ]);
+    assert_eq!(
+        lines,
+        [
+            "DELETE /m/y p",
+            "ATTRIB /m/b p",
+            "DELETE_SELF /m/b p",
+            "DELETE /m/b p"
+        ]
+    );
+}
+
+#[test]
+fn what_cannot_be_placed_is_said() {
+    let mut bench = Bench::everything();
+    assert!(
+        bench
+            .read(&[
+                entry(bits::DELETE, P, "X", "f", "f2"),
+                entry(bits::CREATE, P, "X", "g", "g1")
+            ])
+            .is_empty()
+    );
+    bench.now += 200_000_000;
+    assert_eq!(bench.step(Vec::new()), ["LOST Some(2)"]);
+}
+
+#[test]
+fn nothing_is_asked_where_an_answer_could_not_be_checked() {
+    let mut bench = Bench::everything();
+    bench
+        .table
+        .places
+        .insert(b"D".to_vec(), is_in("top", "now"));
+    let loss = Loss {
+        count: Some(1),
+        since: WallTime(1),
+        until: WallTime(2),
+        cause: "test",
+    };
+    let lines = bench.step(vec![
+        batch(entry(bits::CREATE, P, "D", "before", "f1")),
+        Batch {
+            lost: Some(loss),
+            ..Batch::default()
+        },
+        batch(entry(bits::CREATE, P, "D", "behind", "f2")),
+    ]);
+    assert_eq!(
+        lines,
+        ["LOST Some(1)", "LOST Some(1)", "CREATE /m/now/behind p"]
+    );
 }

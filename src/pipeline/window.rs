@@ -181,7 +181,7 @@ impl Window {
         }
         if self.legacy && event.mask & bits::MOVE_SELF != 0 {
             let dir = itself.map(|entry| self.directory(tree, fs, &entry.dir));
-            self.complete_move(tree, event.pid, dir, event.object.map(|fid| key(fs, &fid)));
+            self.complete_move(event.pid, dir, event.object.map(|fid| key(fs, &fid)));
         }
         let index = self.recs.len() as u32;
         let object = match (itself, event.object) {
