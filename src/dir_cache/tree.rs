@@ -56,6 +56,7 @@ const FREE: u8 = 8;
 const RECENT: u8 = 16;
 const UNCONFIRMED: u8 = 32;
 const GIVEN_UP: u8 = 64;
+const OUTSIDE: u8 = 128;
 
 /// The directories of all watched filesystems.
 #[derive(Debug)]
@@ -231,7 +232,7 @@ impl DirTree {
         let node = self.node_mut(id);
         node.name_len = name.len().to_le_bytes()[0];
         node.parent = parent.0;
-        node.flags = (node.flags | PLACED) & !(BURIED | UNCONFIRMED | GIVEN_UP);
+        node.flags = (node.flags | PLACED) & !(BURIED | UNCONFIRMED | GIVEN_UP | OUTSIDE);
     }
 
     /// Says that the directory has no parent that can be seen.
@@ -240,7 +241,32 @@ impl DirTree {
         self.release_raw(parent);
         let node = self.node_mut(id);
         node.parent = NOWHERE;
-        node.flags = (node.flags | PLACED) & !(BURIED | UNCONFIRMED | GIVEN_UP);
+        node.flags = (node.flags | PLACED) & !(BURIED | UNCONFIRMED | GIVEN_UP | OUTSIDE);
+    }
+
+    /// Notes whether a directory without parent lies where no watched mount reaches.
+    pub fn set_outside(&mut self, id: NodeId, outside: bool) {
+        let node = self.node_mut(id);
+        node.flags = if outside {
+            node.flags | OUTSIDE
+        } else {
+            node.flags & !OUTSIDE
+        };
+    }
+
+    /// Forgets the places of all directories that no watched mount reached: one of them, or one above
+    /// them, was moved to where it is reached. Returns them, to be asked for again.
+    pub fn forget_outside(&mut self) -> Vec<NodeId> {
+        let outside = |node: &Node| node.flags & (OUTSIDE | FREE) == OUTSIDE;
+        let found: Vec<_> = (0..self.nodes.len() as u32)
+            .filter(|at| outside(&self.nodes[*at as usize]))
+            .map(NodeId)
+            .collect();
+        for id in &found {
+            self.set_outside(*id, false);
+            self.forget_place(*id);
+        }
+        found
     }
 
     /// Marks the place as the kernel's answer about *now*, which a record still unread may correct.

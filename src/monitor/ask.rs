@@ -101,7 +101,7 @@ impl Probe for KernelProbe<'_> {
                 Ok(fd) => match place_of_open(dir, &fd, door.mount_id) {
                     Ok(Some(place)) => return Some(place),
                     // Not below this mount; perhaps below another one of the same filesystem.
-                    Ok(None) => answer = Some(Whereabouts::Top),
+                    Ok(None) => answer = Some(Whereabouts::Outside),
                     Err(_) => {}
                 },
                 // ESTALE: removed. Other errors say that handles cannot be opened here.

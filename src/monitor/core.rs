@@ -49,6 +49,8 @@ pub struct Core {
     reporter: Arc<Reporter>,
     stats_at: Option<Instant>,
     lost: u64,
+    /// A directory above a mount point was renamed; the marks have to follow.
+    mounts_moved: bool,
 }
 
 /// While records wait for a neighbour, the queue is looked at this often.
@@ -78,6 +80,7 @@ impl Core {
             reporter,
             stats_at,
             lost: 0,
+            mounts_moved: false,
         }
     }
 
@@ -181,6 +184,15 @@ impl Core {
     /// Tells what was read.
     fn step(&mut self) {
         self.step_engine(false);
+        if std::mem::take(&mut self.mounts_moved) {
+            match self.engine.reconcile(&self.watches) {
+                Ok(changes) => self.say_changes(&changes),
+                Err(error) => self.reporter.say(
+                    Level::Warning,
+                    &format!("cannot follow a mount point that moved: {error}"),
+                ),
+            }
+        }
         self.writer.watch_clock();
         self.writer.flush(&self.reporter);
         self.writer.tend(&self.reporter);
@@ -219,6 +231,7 @@ impl Core {
             roots,
             reporter,
             lost,
+            mounts_moved,
             ..
         } = self;
         let stepped = engine.step(all, reporter, &mut |outcome| match outcome {
@@ -235,6 +248,7 @@ impl Core {
             }
             Outcome::RootMayBeGone { root } => root_gone(roots, watches, writer, reporter, root),
             Outcome::RootMayBeBack { root } => root_back(roots, watches, writer, reporter, root),
+            Outcome::MountsMoved => *mounts_moved = true,
             Outcome::NewDirectory { .. } => {}
             Outcome::Lost(loss) => {
                 *lost += loss.count.unwrap_or(1);

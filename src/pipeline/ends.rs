@@ -58,38 +58,40 @@ impl Pipeline {
         }
     }
 
-    /// Whose deed a record about an object alone is; `None` when its end was told already.
+    /// Whose deed a record is, and what of `kinds` is left: an end that was told already is not told again.
     pub(super) fn true_deed(
         &mut self,
         rec: &Rec,
         kinds: u64,
         location: Option<&Location>,
         deed: Deed,
-    ) -> Option<Deed> {
+    ) -> (Deed, u64) {
         if kinds & bits::DELETE_SELF == 0 {
-            return Some(deed);
+            return (deed, kinds);
         }
         let Some(key) = self.key_of(rec.object) else {
-            return Some(deed);
+            return (deed, kinds);
         };
+        let rest = kinds & !bits::DELETE_SELF;
         if deed.pid != self.settings.own_pid {
             if self.ends.ended_by_us.contains(&key) {
-                return None;
+                return (deed, rest);
             }
             push(&mut self.ends.ended, key);
-            return Some(deed);
+            return (deed, kinds);
         }
         if self.ends.ended.contains(&key) {
-            return None;
+            return (deed, rest);
         }
         let whose = self.remover(rec, &key, location);
         push(&mut self.ends.ended, key);
         push(&mut self.ends.ended_by_us, key);
         // Nobody is blamed where nobody can be named.
-        Some(whose.map_or(Deed { pid: 0, ..deed }, |whose| Deed {
+        let deed = whose.map_or(Deed { pid: 0, ..deed }, |whose| Deed {
             wall: deed.wall,
             ..whose
-        }))
+        });
+        (deed, kinds)
     }
 
     fn remover(&self, rec: &Rec, key: &HandleKey, location: Option<&Location>) -> Option<Deed> {

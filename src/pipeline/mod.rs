@@ -12,6 +12,7 @@ mod nameless;
 mod overlay;
 mod parked;
 pub mod probe;
+mod reach;
 mod resolve;
 mod returns;
 mod select;
@@ -106,6 +107,8 @@ pub enum Outcome<'a> {
         /// Its path.
         path: Vec<u8>,
     },
+    /// A directory above a mount point was renamed, and the mount point with it.
+    MountsMoved,
     /// Events were lost.
     Lost(Loss),
 }

@@ -13,8 +13,10 @@ pub enum Whereabouts {
         /// Its name there.
         name: Vec<u8>,
     },
-    /// It is the root of its filesystem, or cannot be reached from any mount.
+    /// It is the root of its filesystem.
     Top,
+    /// It cannot be reached from any mount that is watched.
+    Outside,
     /// It has been removed.
     Gone,
 }

@@ -81,8 +81,9 @@ impl Pipeline {
                     answered.push(dir);
                     asked.push(parent);
                 }
-                Some(Whereabouts::Top) => {
+                Some(top @ (Whereabouts::Top | Whereabouts::Outside)) => {
                     self.tree.put_top(dir);
+                    self.tree.set_outside(dir, top == Whereabouts::Outside);
                     self.tree.set_unconfirmed(dir, true);
                     answered.push(dir);
                 }

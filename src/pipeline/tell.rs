@@ -102,9 +102,7 @@ impl Pipeline {
             },
             _ => self.location(rec),
         };
-        let Some(deed) = self.true_deed(rec, kinds, location.as_ref(), deed) else {
-            return;
-        };
+        let (deed, kinds) = self.true_deed(rec, kinds, location.as_ref(), deed);
         let Some(location) = location else {
             if let Object::File(number) = rec.object {
                 self.park(number, kinds, deed);
@@ -538,6 +536,8 @@ impl Pipeline {
             (Object::Dir(dir), Some(at)) if moved_or_made => {
                 if told & bits::RENAME != 0 {
                     self.note_move(dir, rec, deed);
+                    self.look_outside_again(rec);
+                    self.follow_mount_points(rec, sink);
                 }
                 let Self { tree, window, .. } = self;
                 tree.put(dir, at.dir, window.name(at.name));

@@ -202,6 +202,7 @@ impl Bench {
             Outcome::RootMayBeBack { root } => {
                 lines.push(format!("BACK {}", String::from_utf8_lossy(root)))
             }
+            Outcome::MountsMoved => lines.push("MOUNTS".to_owned()),
             Outcome::NewDirectory { .. } => {}
         });
         std::mem::take(lines)
@@ -416,7 +417,8 @@ fn an_end_that_the_recorder_caused_is_the_removers_and_told_once() {
         lines,
         ["CREATE /m/f p", "DELETE /m/f p", "DELETE_SELF /m/f p"]
     );
-    assert!(bench.read(&[alone(bits::DELETE_SELF, Q, "f1")]).is_empty());
+    let rest = bench.read(&[alone(bits::ATTRIB | bits::DELETE_SELF, Q, "f1")]);
+    assert_eq!(rest, ["ATTRIB /m/f q"]);
     let nobody = bench.read(&[
         entry(bits::CREATE, P, "top", "g", "g1"),
         alone(bits::DELETE_SELF, US, "g1"),
@@ -680,4 +682,42 @@ fn nothing_is_asked_where_an_answer_could_not_be_checked() {
         lines,
         ["LOST Some(1)", "LOST Some(1)", "CREATE /m/now/behind p"]
     );
+}
+
+#[test]
+fn what_comes_into_reach_with_its_parent_is_asked_for_again() {
+    let mut bench = Bench::everything();
+    // The mount shows `top` only; X lies in Y, and both outside.
+    for dir in ["X", "Y", "out"] {
+        bench.table.places.insert(dir.into(), Whereabouts::Outside);
+    }
+    assert!(
+        bench
+            .read(&[entry(bits::CREATE, P, "X", "f", "f1")])
+            .is_empty()
+    );
+    bench.table.places.insert(b"X".to_vec(), is_in("Y", "X"));
+    bench.read(&[rename(bits::ONDIR, P, ("out", "Y"), ("top", "Y"), "Y")]);
+    assert_eq!(
+        bench.read(&[entry(bits::CREATE, P, "X", "g", "g1")]),
+        ["CREATE /m/Y/X/g p"]
+    );
+}
+
+#[test]
+fn mount_points_move_with_the_directories_above_them() {
+    let mut bench = Bench::everything();
+    let mount = |root: &str, path: &str| MountPoint {
+        root: key(root),
+        path: path.into(),
+        is_top: true,
+        work: None,
+    };
+    bench
+        .pipeline
+        .set_mounts([mount("top", "/m"), mount("inner", "/m/a/b")]);
+    let lines = bench.read(&[rename(bits::ONDIR, P, ("top", "a"), ("top", "c"), "A")]);
+    assert!(lines.contains(&"MOUNTS".to_owned()), "{lines:?}");
+    let lines = bench.read(&[rename(bits::ONDIR, P, ("top", "d"), ("top", "e"), "D")]);
+    assert!(!lines.contains(&"MOUNTS".to_owned()), "{lines:?}");
 }
