@@ -10,8 +10,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::proto::{ErrorKind, Reply, Request};
+use crate::monitored::path::escaped;
 
-/// A large tree has to be walked before `add` is answered.
+/// An `add` may have to wait for a filesystem that answers slowly.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Why a call gave no result.
@@ -35,7 +36,11 @@ impl fmt::Display for CallError {
         match self {
             Self::NotRunning => f.write_str("the daemon is not running"),
             Self::Refused { message, .. } => {
-                write!(f, "the daemon refused: {}", message.trim().escape_debug())
+                write!(
+                    f,
+                    "the daemon refused: {}",
+                    escaped(Path::new(message.trim()))
+                )
             }
             Self::Io(error) => write!(f, "cannot talk to the daemon: {error}"),
         }
