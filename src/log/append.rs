@@ -15,6 +15,7 @@ use super::dir::{DirLock, LogDir, Owner, hand_over};
 use super::line::{Gap, encode_gap, time_of};
 use super::{journal, scan, source};
 use crate::event::WallTime;
+use crate::sys::files;
 
 /// Where and how to append.
 #[derive(Clone, Debug)]
@@ -146,6 +147,10 @@ impl Appender {
 
     /// Writes all that is pending, one write for each log. Never waits for the lock.
     pub fn flush(&mut self) -> FlushReport {
+        files::as_user(self.config.owner, || self.flush_as_user())
+    }
+
+    fn flush_as_user(&mut self) -> FlushReport {
         let mut report = FlushReport {
             dropped: mem::take(&mut self.dropped),
             ..FlushReport::default()
@@ -188,6 +193,10 @@ impl Appender {
     /// The time of the last line in the file of the log `name`; `None` when it has none. Time
     /// must not go back over a restart.
     pub fn last_time(&mut self, name: &str) -> io::Result<Option<WallTime>> {
+        files::as_user(self.config.owner, || self.last_time_as_user(name))
+    }
+
+    fn last_time_as_user(&self, name: &str) -> io::Result<Option<WallTime>> {
         let dir = match LogDir::open(&self.config.dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,

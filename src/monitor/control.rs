@@ -2,6 +2,7 @@
 //!
 //! Each client has a task of its own, so that a silent or slow one holds up nobody, least of all recording.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::os::fd::AsFd as _;
@@ -14,7 +15,7 @@ use anyhow::{Context as _, bail};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use crate::config::Owner;
@@ -26,7 +27,7 @@ use crate::sys::files;
 
 /// A client that says nothing for so long is cut off.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// More clients than this wait in the socket's backlog.
+/// So many are heard at once.
 const CLIENTS: usize = 64;
 
 /// What a client wants of the core.
@@ -101,6 +102,10 @@ impl Control {
     /// Binds the socket for user `uid`, mode 0600. A socket left by an earlier daemon is replaced;
     /// anything else at its place is left alone.
     pub fn bind(path: &Path, uid: u32, owner: Option<Owner>) -> anyhow::Result<Self> {
+        files::as_user(owner, || Self::bind_as_user(path, uid, owner))
+    }
+
+    fn bind_as_user(path: &Path, uid: u32, owner: Option<Owner>) -> anyhow::Result<Self> {
         let listener = match listen(path) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 remove_stale(path, uid)
@@ -112,7 +117,7 @@ impl Control {
         let listener = listener.with_context(|| format!("cannot listen on {}", quoted(path)))?;
         // Where files have no owner it stays with root, and only root can talk to the daemon.
         let not_handed_over =
-            owner.and_then(|owner| files::give_socket(path, effective_uid(), owner).err());
+            owner.and_then(|owner| files::give_socket(path, owner.uid, owner).err());
         Ok(Self {
             listener,
             uid,
@@ -124,15 +129,20 @@ impl Control {
     /// Answers clients until it is dropped.
     pub async fn serve(self, core: CommandSender) {
         let mut clients = JoinSet::new();
+        let mut waiting: VecDeque<AbortHandle> = VecDeque::new();
         loop {
             while clients.try_join_next().is_some() {}
-            if clients.len() >= CLIENTS {
-                clients.join_next().await;
-                continue;
+            // When all places are taken the one who has had the most time leaves.
+            if clients.len() >= CLIENTS
+                && let Some(oldest) = waiting.pop_front()
+            {
+                oldest.abort();
             }
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    clients.spawn(attend(stream, self.uid, self.patience, core.clone()));
+                    waiting.retain(|client| !client.is_finished());
+                    let client = attend(stream, self.uid, self.patience, core.clone());
+                    waiting.push_back(clients.spawn(client));
                 }
                 // Out of descriptors or memory: that passes, and asking at once would only spin.
                 Err(_) => sleep(Duration::from_millis(100)).await,

@@ -18,8 +18,9 @@ use crate::event::WallTime;
 use crate::log::journal::{Entry, Subject};
 use crate::monitored::path::quoted;
 use crate::monitored::{GroupName, Store, Watch, WatchSet};
-use crate::pipeline::Outcome;
+use crate::pipeline::{Loss, Outcome};
 use crate::socket::proto::{ErrorKind, Reply};
+use crate::sys::clock;
 
 /// What the core is told.
 #[derive(Debug)]
@@ -108,9 +109,16 @@ impl Core {
         self.writer.last_time(group)
     }
 
-    /// Puts a line into the journal.
-    pub fn note(&mut self, entry: &Entry<'_>) {
-        self.writer.journal(entry);
+    /// Says, in the journal and in each log, that nothing was recorded from `since` to now.
+    pub fn note_downtime(&mut self, since: WallTime) {
+        let until = WallTime(clock::realtime());
+        let loss = Loss {
+            count: None,
+            since,
+            until,
+            cause: "downtime",
+        };
+        self.writer.loss(&groups(&self.watches), &loss);
         self.writer.flush(&self.reporter);
     }
 
@@ -139,17 +147,28 @@ impl Core {
         }
     }
 
-    /// Writes everything captured and ends the journal.
-    pub fn end(&mut self, reason: &str) {
+    /// Writes everything captured and ends the journal; says whether all of it could be written.
+    ///
+    /// Without a STOP the next start knows that something is missing, and says so.
+    pub fn end(&mut self, reason: &str) -> bool {
         self.settle();
-        self.writer.journal(&Entry::Stop { reason });
         self.writer.flush(&self.reporter);
         let until = Instant::now() + LAST_TRIES;
         while self.writer.is_waiting() && Instant::now() < until {
             std::thread::park_timeout(LOOK_AGAIN * 10);
             self.writer.flush(&self.reporter);
         }
+        let all = !self.writer.is_waiting();
+        if all {
+            self.writer.journal(&Entry::Stop { reason });
+            self.writer.flush(&self.reporter);
+        } else {
+            let held = self.writer.pending_bytes();
+            let text = format!("{held} bytes of lines could not be written and are lost");
+            self.reporter.say(Level::Error, &text);
+        }
         self.writer.sync_now(&self.reporter);
+        all
     }
 
     fn due(&self) -> Option<Instant> {
@@ -379,6 +398,7 @@ impl Core {
 
     fn reload(&mut self) {
         self.settle();
+        let mut whole = true;
         match Config::load(&CacheSettings::default()) {
             Ok(config) => {
                 self.writer.set_sync(config.logging.sync);
@@ -386,10 +406,13 @@ impl Core {
                     .pipeline()
                     .set_chain_always(config.logging.chain == Chain::Always);
             }
-            Err(error) => self.reporter.say(
-                Level::Warning,
-                &format!("fsmon.toml stays as it was: {error:#}"),
-            ),
+            Err(error) => {
+                whole = false;
+                self.reporter.say(
+                    Level::Warning,
+                    &format!("fsmon.toml stays as it was: {error:#}"),
+                );
+            }
         }
         let store = Store::open(&self.config.paths.store_file, self.config.owner);
         let (wanted, bad) = match store.load() {
@@ -425,8 +448,9 @@ impl Core {
         }
         self.look_at_roots();
         self.writer.flush(&self.reporter);
+        let what = if whole { "store and config" } else { "store" };
         self.reporter
-            .say(Level::Info, "store and config read again");
+            .say(Level::Info, &format!("{what} read again"));
     }
 
     /// Notes which watched paths are there; says so of those that are not.

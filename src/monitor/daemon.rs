@@ -21,28 +21,34 @@ use super::report::{Level, Reporter};
 use super::writer::{Writer, crashed_at};
 use crate::config::{Chain, Config};
 use crate::log::append::AppenderConfig;
-use crate::log::journal::Entry;
 use crate::monitored::path::quoted;
 use crate::monitored::{Store, WatchSet};
 use crate::pipeline::{Pipeline, Settings};
 use crate::proc_cache::{FeedOptions, ProcFeed, ProcLimits, ProcTable};
+use crate::sys::files::as_user;
 use crate::sys::{async_fd, clock};
 
 /// Records until a signal says stop.
 pub fn run_daemon(config: Config, debug: bool) -> anyhow::Result<ExitCode> {
     let reporter = Arc::new(Reporter::new(debug));
+    let code = record(config, &reporter);
+    reporter.finish();
+    code
+}
+
+fn record(config: Config, reporter: &Arc<Reporter>) -> anyhow::Result<ExitCode> {
     let (group, dialect) = open_group(config.test.legacy_fanotify).map_err(without_rights)?;
     let lock = DaemonLock::take(&config.paths.lock, config.owner)?;
     let store = Store::open(&config.paths.store_file, config.owner);
     let (watches, bad) = store.load()?;
-    say_config(&reporter, &config, &watches);
-    say_bad_lines(&reporter, &bad);
+    say_config(reporter, &config, &watches);
+    say_bad_lines(reporter, &bad);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start")?;
     let (to_core, inbox) = channel();
-    let (feed, mut core) = assemble(&config, group, dialect, &reporter)?;
+    let (feed, mut core) = assemble(&config, group, dialect, reporter)?;
     let code = runtime.block_on(async {
         let control = Control::bind(&config.paths.socket, config.uid, config.owner)?;
         if let Some(error) = &control.not_handed_over {
@@ -61,29 +67,35 @@ pub fn run_daemon(config: Config, debug: bool) -> anyhow::Result<ExitCode> {
             .spawn(move || {
                 // Dropped however the core ends, also by a panic.
                 let _alive = alive;
-                work(&mut core, &inbox);
+                work(&mut core, &inbox)
             })
             .context("cannot start the core")?;
         // Events from between the marks and the first poll are there already.
         to_core.send(Message::Wake).ok();
         let delay = config.test.read_delay;
-        attend(feed, delay, control, to_core, &reporter, core_ended).await?;
+        attend(feed, delay, control, to_core, reporter, core_ended).await?;
         let ended = tokio::task::spawn_blocking(move || working.join()).await;
-        if !matches!(ended, Ok(Ok(()))) {
-            anyhow::bail!("the recording thread failed; what happens from now on is not recorded");
+        match ended {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => anyhow::bail!("not everything that was captured could be written"),
+            _ => anyhow::bail!(
+                "the recording thread failed; what happens from now on is not recorded"
+            ),
         }
         reporter.announce("\nStopping file trace monitor...");
         anyhow::Ok(ExitCode::SUCCESS)
     });
     // Both names go before the lock does: the next daemon finds a clean place.
-    std::fs::remove_file(&config.paths.socket).ok();
-    drop(lock);
+    as_user(config.owner, || {
+        std::fs::remove_file(&config.paths.socket).ok();
+        drop(lock);
+    });
     code
 }
 
-fn work(core: &mut Core, inbox: &Receiver<Message>) {
+fn work(core: &mut Core, inbox: &Receiver<Message>) -> bool {
     let reason = core.run(inbox);
-    core.end(&reason);
+    core.end(&reason)
 }
 
 fn assemble(
@@ -159,14 +171,12 @@ fn begin(core: &mut Core, config: &Config, watches: WatchSet) -> anyhow::Result<
         .iter()
         .map(|watch| core.last_time(&watch.group))
         .collect();
-    let crashed = crashed_at(&config.paths.log_dir, last_lines);
+    let crashed = as_user(config.owner, || {
+        crashed_at(&config.paths.log_dir, last_lines)
+    });
     core.begin(watches, crashed.is_some())?;
     if let Some(since) = crashed {
-        core.note(&Entry::Gap {
-            lost: -1,
-            cause: "downtime",
-            since,
-        });
+        core.note_downtime(since);
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use crate::config::Owner;
 use crate::monitored::path::quoted;
 use crate::sys::account::effective_uid;
-use crate::sys::files::open_nofollow;
+use crate::sys::files::{as_user, open_nofollow};
 
 /// The lock, held until it is dropped; the file goes with it.
 #[derive(Debug)]
@@ -22,6 +22,10 @@ pub struct DaemonLock {
 impl DaemonLock {
     /// Takes the lock, or says who has it.
     pub fn take(path: &Path, owner: Option<Owner>) -> anyhow::Result<Self> {
+        as_user(owner, || Self::take_as_user(path, owner))
+    }
+
+    fn take_as_user(path: &Path, owner: Option<Owner>) -> anyhow::Result<Self> {
         let doing = || format!("cannot take the lock {}", quoted(path));
         loop {
             let mut file = open_nofollow(
@@ -35,13 +39,10 @@ impl DaemonLock {
             )
             .with_context(doing)?;
             let found = file.metadata().with_context(doing)?;
-            let ours = [Some(0), Some(effective_uid()), owner.map(|owner| owner.uid)];
-            if !found.is_file() || !ours.contains(&Some(found.uid())) {
-                bail!(
-                    "{}: it belongs to user {}, not to this daemon",
-                    doing(),
-                    found.uid()
-                );
+            let ours = owner.map_or_else(effective_uid, |owner| owner.uid);
+            // A second name would be a file of somebody's that was linked here to be overwritten.
+            if !found.is_file() || found.uid() != ours || found.nlink() != 1 {
+                bail!("{}: it is not a lock file of user {ours}", doing());
             }
             match file.try_lock() {
                 Ok(()) => {}
@@ -65,10 +66,6 @@ impl DaemonLock {
             file.set_len(0).with_context(doing)?;
             file.write_all(std::process::id().to_string().as_bytes())
                 .with_context(doing)?;
-            if let Some(owner) = owner {
-                // On a filesystem without owners it stays with root, which takes nothing from anybody.
-                owner.take(&file).ok();
-            }
             return Ok(Self {
                 path: path.to_owned(),
                 _file: file,

@@ -7,6 +7,7 @@ pub mod core;
 pub mod daemon;
 pub mod engine;
 pub mod feed;
+mod inodes;
 pub mod lock;
 pub mod marks;
 pub mod report;

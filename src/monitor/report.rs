@@ -4,7 +4,8 @@
 //! `info`: start, stop, a watch. `debug`: only with `--debug`.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,12 +20,28 @@ pub enum Level {
     Info,
 }
 
-/// Prints for the daemon.
-#[derive(Debug, Default)]
+/// Prints for the daemon, from a thread of its own: a terminal that nobody reads must not stop recording.
+#[derive(Debug)]
 pub struct Reporter {
     debug: AtomicBool,
     repeats: Mutex<HashMap<String, Repeat>>,
+    lines: SyncSender<Printed>,
+    unsaid: AtomicU64,
 }
+
+/// What the printer is given.
+#[derive(Debug)]
+enum Printed {
+    Stdout(String),
+    Stderr(String),
+    /// Everything before was printed when this is answered.
+    Done(SyncSender<()>),
+}
+
+/// So many lines wait for a terminal; more are counted and left out.
+const WAITING: usize = 4096;
+/// The last lines are waited for so long.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Repeat {
@@ -38,9 +55,17 @@ const FOLD: Duration = Duration::from_mins(1);
 impl Reporter {
     /// Makes a reporter; `debug` lets debug messages through.
     pub fn new(debug: bool) -> Self {
+        let (lines, printed) = sync_channel(WAITING);
+        let printing = std::thread::Builder::new()
+            .name("printer".to_owned())
+            .spawn(move || print(&printed));
+        // Without a thread nothing is printed, and recording goes on.
+        drop(printing);
         Self {
             debug: AtomicBool::new(debug),
             repeats: Mutex::default(),
+            lines,
+            unsaid: AtomicU64::new(0),
         }
     }
 
@@ -51,7 +76,7 @@ impl Reporter {
             Level::Warning => "warning: ",
             Level::Info => "",
         };
-        line(std::io::stderr(), &format!("fsmon: {level}{message}"));
+        self.hand_over(Printed::Stderr(format!("fsmon: {level}{message}")));
     }
 
     /// Says one line on stderr, at most once a minute for each `kind`.
@@ -95,23 +120,57 @@ impl Reporter {
     /// Says one line on stderr when debugging.
     pub fn debug(&self, message: impl FnOnce() -> String) {
         if self.is_debug() {
-            line(std::io::stderr(), &format!("fsmon: debug: {}", message()));
+            self.hand_over(Printed::Stderr(format!("fsmon: debug: {}", message())));
         }
     }
 
     /// Says one line as it is on stderr.
     pub fn plain(&self, text: &str) {
-        line(std::io::stderr(), text);
+        self.hand_over(Printed::Stderr(text.to_owned()));
     }
 
     /// Says one line on stdout, at once.
     pub fn announce(&self, text: &str) {
-        line(std::io::stdout(), text);
+        self.hand_over(Printed::Stdout(text.to_owned()));
+    }
+
+    /// Waits a moment for what was said last.
+    pub fn finish(&self) {
+        let (done, printed) = sync_channel(1);
+        if self.lines.try_send(Printed::Done(done)).is_ok() {
+            printed.recv_timeout(LAST_WORDS).ok();
+        }
+    }
+
+    fn hand_over(&self, line: Printed) {
+        if self.lines.try_send(line).is_err() {
+            self.unsaid.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let unsaid = self.unsaid.swap(0, Ordering::Relaxed);
+        if unsaid > 0 {
+            let text = format!(
+                "fsmon: warning: {unsaid} lines left out here: nobody read the ones before"
+            );
+            self.lines.try_send(Printed::Stderr(text)).ok();
+        }
+    }
+}
+
+fn print(lines: &Receiver<Printed>) {
+    while let Ok(line) = lines.recv() {
+        match line {
+            Printed::Stdout(text) => write_line(std::io::stdout(), &text),
+            Printed::Stderr(text) => write_line(std::io::stderr(), &text),
+            Printed::Done(done) => {
+                done.try_send(()).ok();
+            }
+        }
     }
 }
 
 /// Nobody may be there to read it, and recording goes on all the same.
-fn line(mut to: impl std::io::Write, text: &str) {
+fn write_line(mut to: impl std::io::Write, text: &str) {
     to.write_all(format!("{text}\n").as_bytes())
         .and_then(|()| to.flush())
         .ok();

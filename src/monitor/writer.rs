@@ -28,6 +28,8 @@ pub struct Writer {
     handed_over_warned: bool,
     /// Wall clock minus the time since boot, to notice that the clock was set.
     offset: i64,
+    /// Since when lines are given up, and how many.
+    hole: Option<(WallTime, u64)>,
     /// Lines lost because a disk was full for too long.
     pub dropped: u64,
 }
@@ -58,6 +60,7 @@ impl Writer {
             retry_at: None,
             handed_over_warned: false,
             offset: wall_offset(),
+            hole: None,
             dropped: 0,
         }
     }
@@ -159,6 +162,11 @@ impl Writer {
         self.retry_at.is_some()
     }
 
+    /// Bytes of lines that are not in their files yet.
+    pub fn pending_bytes(&self) -> usize {
+        self.appender.pending_bytes()
+    }
+
     /// Does what is due by now: another try, a sync.
     pub fn tend(&mut self, reporter: &Reporter) {
         let now = Instant::now();
@@ -210,12 +218,14 @@ impl Writer {
             );
             reporter.say_folded(Level::Error, "dropped", &text);
             let since = WallTime(clock::realtime());
-            let lost = i64::try_from(report.dropped).unwrap_or(i64::MAX);
-            self.journal(&Entry::Gap {
-                lost,
-                cause: "disk full",
-                since,
-            });
+            self.hole.get_or_insert((since, 0)).1 += report.dropped;
+        } else if report.pending_bytes == 0
+            && let Some((since, dropped)) = self.hole.take()
+        {
+            // Once, when it is over: its length is known then, and there is room for the line.
+            let lost = i64::try_from(dropped).unwrap_or(i64::MAX);
+            let cause = "lines could not be written: the memory for them was full";
+            self.journal(&Entry::Gap { lost, cause, since });
         }
         if let Some((file, error)) = report.not_handed_over.first()
             && !self.handed_over_warned

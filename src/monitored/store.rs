@@ -51,12 +51,19 @@ impl Store {
 
     /// Reads all watches, and which lines are bad. A missing store is empty.
     pub fn load(&self) -> anyhow::Result<(WatchSet, Vec<BadLine>)> {
-        let (contents, bad) = Contents::parse(&self.read()?);
+        let (contents, bad) = Contents::parse(&files::as_user(self.owner, || self.read())?);
         Ok((contents.watches, bad))
     }
 
     /// Changes the watches under the lock. When `change` fails, or changes nothing, the file is not touched.
     pub fn edit<T>(
+        &self,
+        change: impl FnOnce(&mut WatchSet) -> anyhow::Result<T>,
+    ) -> anyhow::Result<(T, Vec<BadLine>)> {
+        files::as_user(self.owner, || self.edit_as_user(change))
+    }
+
+    fn edit_as_user<T>(
         &self,
         change: impl FnOnce(&mut WatchSet) -> anyhow::Result<T>,
     ) -> anyhow::Result<(T, Vec<BadLine>)> {

@@ -24,29 +24,61 @@ impl Owner {
     }
 }
 
+/// Does something with the rights of `owner` on files, where that is another user than this process.
+///
+/// What root opens below a user's directories may be swapped for a link by that user at any moment.
+/// With the user's own rights no swap reaches further than the user could have gone alone, and what is
+/// made belongs to the user from the start. setfsuid(2): for this thread only; the kernel takes the
+/// capabilities over files away with the id and gives them back with it.
+pub fn as_user<T>(owner: Option<Owner>, act: impl FnOnce() -> T) -> T {
+    let Some(owner) = owner else { return act() };
+    let _back = BackToSelf {
+        uid: set_fsuid(owner.uid),
+        gid: set_fsgid(owner.gid),
+        owner,
+    };
+    act()
+}
+
+struct BackToSelf {
+    uid: u32,
+    gid: u32,
+    owner: Owner,
+}
+
+impl Drop for BackToSelf {
+    fn drop(&mut self) {
+        // The user first: it brings back the right to change the group.
+        if self.uid != self.owner.uid {
+            set_fsuid(self.uid);
+        }
+        if self.gid != self.owner.gid {
+            set_fsgid(self.gid);
+        }
+    }
+}
+
+/// Sets the id that counts for files, and returns the one before.
+fn set_fsuid(uid: u32) -> u32 {
+    // SAFETY: takes and returns a number and touches no memory of ours.
+    unsafe { libc::setfsuid(uid) }.cast_unsigned()
+}
+
+fn set_fsgid(gid: u32) -> u32 {
+    // SAFETY: takes and returns a number and touches no memory of ours.
+    unsafe { libc::setfsgid(gid) }.cast_unsigned()
+}
+
 /// Opens a file as `options` say, never through a symbolic link in the last component.
 pub fn open_nofollow(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     options.custom_flags(libc::O_NOFOLLOW).open(path)
 }
 
-/// Makes a directory and those above it, and hands what it made to `owner`.
+/// Makes a directory and those above it, as `owner`.
 pub fn create_dirs(path: &Path, owner: Option<Owner>) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = path.parent() {
-        create_dirs(parent, owner)?;
-    }
-    match DirBuilder::new().mode(0o755).create(path) {
-        // Somebody was faster: what they made is theirs.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {
-            return Ok(());
-        }
-        made => made?,
-    }
-    let Some(owner) = owner else { return Ok(()) };
-    let made = File::open(path)?;
-    owner.take(&made)
+    as_user(owner, || {
+        DirBuilder::new().recursive(true).mode(0o755).create(path)
+    })
 }
 
 /// Gives a socket's name in the file system to `owner`, unless the name is no longer a socket of ours.

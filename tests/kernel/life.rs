@@ -49,6 +49,7 @@ fn names(home: &Home) -> Vec<String> {
     let lines = home.log("_global");
     lines
         .iter()
+        .filter(|line| line.kind != "GAP")
         .map(|line| {
             line.path
                 .rsplit(|byte| *byte == b'/')

@@ -13,6 +13,7 @@ use fsmon::config::Config;
 use fsmon::filters::size::{SizeFilter, human_size};
 use fsmon::filters::time::{TimeFilter, TimeWindow};
 use fsmon::monitored::path::{escaped, quoted};
+use fsmon::sys::files::as_user;
 
 use super::{Failure, Outcome, load_config, now, parse_group, say};
 
@@ -56,7 +57,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
         out.flush()?;
         return Ok(ExitCode::SUCCESS);
     }
-    let report = clean::run(&request, &mut |doomed| show(&mut out, doomed))?;
+    let report = as_user(request.owner, || {
+        clean::run(&request, &mut |doomed| show(&mut out, doomed))
+    })?;
     match report {
         None => writeln!(out, "Log file not found: {}", request.log_path.display())?,
         Some(report) if args.dry_run => preview(&mut out, &report)?,

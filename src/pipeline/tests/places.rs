@@ -1,0 +1,231 @@
+//! Paths at the time of the event, and the order of what is told.
+
+use super::*;
+
+#[test]
+fn a_tree_is_complete_from_its_first_microsecond() {
+    let mut bench = Bench::everything();
+    let lines = bench.read(&[
+        entry(bits::CREATE | bits::ONDIR, P, "top", "a", "A"),
+        entry(bits::CREATE | bits::ONDIR, P, "A", "b", "B"),
+        entry(bits::CREATE | bits::CLOSE_WRITE, P, "B", "f", "f1"),
+    ]);
+    assert_eq!(
+        lines,
+        [
+            "CREATE /m/a p",
+            "CREATE /m/a/b p",
+            "CREATE /m/a/b/f p",
+            "CLOSE_WRITE /m/a/b/f p"
+        ]
+    );
+    assert!(bench.table.asked.is_empty(), "everything was stated");
+}
+
+#[test]
+fn a_never_seen_tree_is_placed_by_its_own_removal() {
+    let mut bench = Bench::everything();
+    let lines = bench.read(&[
+        entry(bits::DELETE, P, "B", "f", "f1"),
+        entry(bits::DELETE | bits::ONDIR, P, "A", "b", "B"),
+        entry(bits::DELETE | bits::ONDIR, P, "top", "a", "A"),
+    ]);
+    assert_eq!(
+        lines,
+        ["DELETE /m/a/b/f p", "DELETE /m/a/b p", "DELETE /m/a p"]
+    );
+}
+
+#[test]
+fn a_removal_that_is_not_read_yet_is_waited_for_and_not_for_ever() {
+    let mut bench = Bench::everything();
+    assert!(
+        bench
+            .read(&[entry(bits::DELETE, P, "A", "f", "f1")])
+            .is_empty()
+    );
+    assert!(bench.pipeline.is_waiting());
+    let lines = bench.read(&[entry(bits::DELETE | bits::ONDIR, P, "top", "a", "A")]);
+    assert_eq!(lines, ["DELETE /m/a/f p", "DELETE /m/a p"]);
+
+    assert!(
+        bench
+            .read(&[
+                entry(bits::DELETE, P, "X", "f", "f2"),
+                entry(bits::CREATE, P, "top", "g", "g1")
+            ])
+            .is_empty()
+    );
+    bench.now += 200_000_000;
+    assert_eq!(bench.step(Vec::new()), ["LOST Some(1)", "CREATE /m/g p"]);
+    assert_eq!(bench.pipeline.counts().unplaced, 1);
+}
+
+#[test]
+fn an_answer_is_corrected_by_what_is_read_after_it() {
+    let mut bench = Bench::everything();
+    // Asked now, the directory is called `new`; the rename is still in the queue.
+    bench
+        .table
+        .places
+        .insert(b"D".to_vec(), is_in("top", "new"));
+    bench
+        .table
+        .queue
+        .push(rename(bits::ONDIR, P, ("top", "old"), ("top", "new"), "D"));
+    let lines = bench.read(&[entry(bits::CREATE, P, "D", "f", "f1")]);
+    assert_eq!(
+        lines,
+        [
+            "CREATE /m/old/f p",
+            "MOVED_FROM /m/old p <> /m/new",
+            "MOVED_TO /m/new p <> /m/old"
+        ]
+    );
+}
+
+#[test]
+fn every_event_has_the_path_of_its_own_time() {
+    let mut bench = Bench::everything();
+    bench.table.places.insert(b"D".to_vec(), is_in("top", "c"));
+    let lines = bench.read(&[
+        entry(bits::CREATE, P, "D", "1", "f1"),
+        rename(bits::ONDIR, P, ("top", "a"), ("top", "b"), "D"),
+        entry(bits::CREATE, P, "D", "2", "f2"),
+        rename(bits::ONDIR, P, ("top", "b"), ("top", "c"), "D"),
+        entry(bits::CREATE, P, "D", "3", "f3"),
+    ]);
+    let created: Vec<_> = lines
+        .iter()
+        .filter(|line| line.starts_with("CREATE"))
+        .collect();
+    assert_eq!(
+        created,
+        ["CREATE /m/a/1 p", "CREATE /m/b/2 p", "CREATE /m/c/3 p"]
+    );
+}
+
+#[test]
+fn a_directory_made_and_removed_in_one_record_ends_behind_what_lay_in_it() {
+    let mut bench = Bench::everything();
+    let lines = bench.read(&[
+        entry(
+            bits::CREATE | bits::DELETE | bits::ONDIR,
+            P,
+            "top",
+            "t",
+            "T",
+        ),
+        entry(bits::CREATE | bits::DELETE, P, "T", "f", "f1"),
+    ]);
+    assert_eq!(
+        lines,
+        [
+            "CREATE /m/t p",
+            "CREATE /m/t/f p",
+            "DELETE /m/t/f p",
+            "DELETE /m/t p"
+        ]
+    );
+}
+
+#[test]
+fn the_shell_closes_what_sort_has_written() {
+    let modify = bits::bit_of(EventType::Modify);
+    let mut bench = Bench::everything();
+    let lines = bench.read(&[
+        entry(bits::CREATE | bits::CLOSE_WRITE, P, "top", "out", "f1"),
+        entry(modify, Q, "top", "out", "f1"),
+    ]);
+    assert_eq!(
+        lines,
+        ["CREATE /m/out p", "MODIFY /m/out q", "CLOSE_WRITE /m/out p"]
+    );
+}
+
+#[test]
+fn the_end_of_an_object_comes_behind_its_use() {
+    let mut bench = Bench::everything();
+    let lines = bench.read(&[
+        entry(bits::CREATE | bits::CLOSE_WRITE, P, "top", "a", "f1"),
+        rename(0, P, ("top", "a"), ("top", "b"), "f1"),
+        alone(bits::MOVE_SELF | bits::ATTRIB | bits::DELETE_SELF, P, "f1"),
+        entry(bits::CLOSE_WRITE | bits::DELETE, P, "top", "b", "f1"),
+    ]);
+    assert_eq!(
+        lines,
+        [
+            "CREATE /m/a p",
+            "CLOSE_WRITE /m/a p",
+            "MOVED_FROM /m/a p <> /m/b",
+            "MOVED_TO /m/b p <> /m/a",
+            "MOVE_SELF /m/b p",
+            "CLOSE_WRITE /m/b p",
+            "ATTRIB /m/b p",
+            "DELETE_SELF /m/b p",
+            "DELETE /m/b p",
+        ]
+    );
+}
+
+#[test]
+fn there_and_back_and_there_again_is_found_out() {
+    let mut bench = Bench::everything();
+    bench.read(&[entry(bits::CREATE | bits::ONDIR, P, "top", "a", "D")]);
+    // The third rename was merged into the first; only the disk knows.
+    bench.table.places.insert(b"D".to_vec(), is_in("top", "b"));
+    let lines = bench.read(&[
+        rename(bits::ONDIR, P, ("top", "a"), ("top", "b"), "D"),
+        rename(bits::ONDIR, P, ("top", "b"), ("top", "a"), "D"),
+    ]);
+    assert_eq!(
+        lines[4..],
+        ["MOVED_FROM /m/a p <> /m/b", "MOVED_TO /m/b p <> /m/a"]
+    );
+    assert_eq!(
+        bench.read(&[entry(bits::CREATE, P, "D", "f", "f1")]),
+        ["CREATE /m/b/f p"]
+    );
+}
+
+#[test]
+fn a_replaced_file_ends_at_the_name_it_lost() {
+    let mut bench = Bench::everything();
+    let lines = bench.read(&[
+        rename(0, P, ("top", "new"), ("top", "old"), "f1"),
+        alone(bits::ATTRIB | bits::DELETE_SELF, P, "f0"),
+    ]);
+    assert_eq!(lines[2..], ["ATTRIB /m/old p", "DELETE_SELF /m/old p"]);
+}
+
+#[test]
+fn an_end_that_the_recorder_caused_is_the_removers_and_told_once() {
+    let mut bench = Bench::everything();
+    let lines = bench.read(&[
+        entry(bits::CREATE, P, "top", "f", "f1"),
+        entry(bits::DELETE, P, "top", "f", "f1"),
+        alone(bits::DELETE_SELF, US, "f1"),
+    ]);
+    assert_eq!(
+        lines,
+        ["CREATE /m/f p", "DELETE /m/f p", "DELETE_SELF /m/f p"]
+    );
+    let rest = bench.read(&[alone(bits::ATTRIB | bits::DELETE_SELF, Q, "f1")]);
+    assert_eq!(rest, ["ATTRIB /m/f q"]);
+    let nobody = bench.read(&[
+        entry(bits::CREATE, P, "top", "g", "g1"),
+        alone(bits::DELETE_SELF, US, "g1"),
+    ]);
+    assert_eq!(nobody[1], "DELETE_SELF /m/g 0");
+}
+
+#[test]
+fn what_the_recorder_does_is_not_told_but_followed() {
+    let mut bench = Bench::everything();
+    let lines = bench.read(&[
+        entry(bits::CREATE | bits::ONDIR, US, "top", "logs", "L"),
+        entry(bits::CREATE, US, "L", "own", "o1"),
+        entry(bits::CREATE, P, "L", "strange", "s1"),
+    ]);
+    assert_eq!(lines, ["CREATE /m/logs/strange p"]);
+}
