@@ -39,7 +39,7 @@ enum Printed {
 }
 
 /// So many lines wait for a terminal; more are counted and left out.
-const WAITING: usize = 4096;
+const WAITING: usize = 512;
 /// The last lines are waited for so long.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 

@@ -20,8 +20,6 @@ const FILES: usize = 50_000;
 pub(crate) fn list(suite: &mut Suite) {
     for kind in Fs::MAIN {
         suite.on(kind, "flood", all_of_a_flood);
-    }
-    for kind in [Fs::Tmpfs, Fs::Ext4] {
         suite.on(kind, "flood_beyond_the_ceiling", beyond_the_ceiling);
     }
 }
