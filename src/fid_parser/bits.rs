@@ -28,6 +28,10 @@ pub const ATTRIB: u64 = libc::FAN_ATTRIB;
 pub const CLOSE_WRITE: u64 = libc::FAN_CLOSE_WRITE;
 /// Reading and writing.
 pub const USE: u64 = libc::FAN_ACCESS | libc::FAN_MODIFY;
+/// A file was opened to be executed.
+pub const OPEN_EXEC: u64 = libc::FAN_OPEN_EXEC;
+/// What an exec does to the files that it opens.
+pub const OF_EXEC: u64 = OPEN_EXEC | libc::FAN_OPEN | libc::FAN_ACCESS | libc::FAN_CLOSE_NOWRITE;
 /// The filesystem met an error.
 pub const FS_ERROR: u64 = 0x8000;
 
@@ -39,7 +43,7 @@ pub fn bit_of(kind: EventType) -> u64 {
         EventType::CloseWrite => CLOSE_WRITE,
         EventType::CloseNowrite => libc::FAN_CLOSE_NOWRITE,
         EventType::Open => libc::FAN_OPEN,
-        EventType::OpenExec => libc::FAN_OPEN_EXEC,
+        EventType::OpenExec => OPEN_EXEC,
         EventType::Attrib => ATTRIB,
         EventType::Create => CREATE,
         EventType::Delete => DELETE,

@@ -31,14 +31,14 @@ use crate::sys::{clock, handle, statfs};
 /// A filesystem that is watched.
 #[derive(Debug)]
 pub(super) struct Marked {
-    dev: (u32, u32),
+    pub(super) dev: (u32, u32),
     fstype: String,
     pub(super) fs: FsId,
     pub(super) group: u16,
     fsid: u64,
     pub(super) way: Way,
     pub(super) mask: u64,
-    mount_ids: Vec<i32>,
+    pub(super) mount_ids: Vec<i32>,
     /// Through which directory the mark was made and can be changed.
     pub(super) through: PathBuf,
 }
@@ -75,6 +75,8 @@ pub struct Engine {
     doors: Doors,
     walks: Vec<Walk>,
     passed_over: Vec<Vec<u8>>,
+    /// Filesystems that are marked for the openings of programs only.
+    pub(super) programs: Vec<Marked>,
     /// What was marked directory by directory: where, and whether with all below.
     pub(super) inode_tops: Vec<(PathBuf, FsId, bool)>,
     /// Where walks were begun.
@@ -99,12 +101,13 @@ impl Engine {
     /// Makes an engine that watches nothing yet.
     pub fn new(
         feed: Arc<Feed>,
-        pipeline: Pipeline,
+        mut pipeline: Pipeline,
         main: Group,
         dialect: Dialect,
     ) -> io::Result<Self> {
         let main = Arc::new(main);
         let main_number = feed.add_group(main.clone())?;
+        pipeline.expect_execs_in(main_number);
         Ok(Self {
             feed,
             pipeline,
@@ -117,6 +120,7 @@ impl Engine {
             doors: Doors::default(),
             walks: Vec::new(),
             passed_over: Vec::new(),
+            programs: Vec::new(),
             inode_tops: Vec::new(),
             walked: Vec::new(),
         })
@@ -256,6 +260,7 @@ impl Engine {
         let Plan {
             filesystems,
             passed_over,
+            programs,
         } = marks::plan(watches, &mounts, self.dialect);
         let mut changes = Changes::default();
         let mut kept = Vec::new();
@@ -274,8 +279,15 @@ impl Engine {
         for marked in &kept {
             self.add_points(marked, &wanted, &kept, &mounts, &mut points);
         }
-        let old = std::mem::replace(&mut self.marked, kept);
+        let mut old = std::mem::replace(&mut self.marked, kept);
+        for left in &mut old {
+            // Watched no longer, but programs may lie there.
+            if programs.iter().any(|wanted| wanted.dev == left.dev) {
+                left.mask &= !bits::OPEN_EXEC;
+            }
+        }
         self.unmark(old);
+        self.mark_programs(&programs, &mounts);
         self.pipeline.set_mounts(points);
         self.pipeline.set_watches(watches);
         for point in passed_over
@@ -412,7 +424,7 @@ impl Engine {
         }
     }
 
-    fn marked_as(
+    pub(super) fn marked_as(
         &self,
         want: &Wanted,
         mount: &Mount,
@@ -433,7 +445,7 @@ impl Engine {
         }
     }
 
-    fn add_filesystem_mark(&self, dir: &File, mask: u64) -> io::Result<u64> {
+    pub(super) fn add_filesystem_mark(&self, dir: &File, mask: u64) -> io::Result<u64> {
         let marked = self.main.add_mark(MarkOn::Filesystem, mask, dir.as_fd());
         match marked {
             // FS_ERROR is refused where the filesystem cannot report it.
@@ -446,7 +458,7 @@ impl Engine {
         statfs::fsid_of(dir.as_fd())
     }
 
-    fn mark_btrfs_top(&self, mount: &Mount, mask: u64) -> io::Result<u64> {
+    pub(super) fn mark_btrfs_top(&self, mount: &Mount, mask: u64) -> io::Result<u64> {
         let top = mount::detached_btrfs_top(&mount.source)?;
         self.add_filesystem_mark(&File::from(top), mask)
     }
@@ -498,16 +510,20 @@ impl Engine {
 
     fn unmark(&mut self, old: Vec<Marked>) {
         for marked in old {
-            match &marked.way {
-                Way::Filesystem => self.take_bits(&marked, marked.mask),
-                Way::BtrfsTop => self.take_btrfs_bits(&marked, marked.mask),
-                Way::Inodes => {
-                    self.feed.remove_group(marked.group);
-                    self.others.remove(&marked.group);
-                }
-                Way::OverlayUpper { .. } => {}
-            }
+            self.take_marks(&marked);
             self.pipeline.forget_filesystem(marked.fs);
+        }
+    }
+
+    pub(super) fn take_marks(&mut self, marked: &Marked) {
+        match &marked.way {
+            Way::Filesystem => self.take_bits(marked, marked.mask),
+            Way::BtrfsTop => self.take_btrfs_bits(marked, marked.mask),
+            Way::Inodes => {
+                self.feed.remove_group(marked.group);
+                self.others.remove(&marked.group);
+            }
+            Way::OverlayUpper { .. } => {}
         }
     }
 

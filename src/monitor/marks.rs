@@ -25,6 +25,8 @@ pub struct Plan {
     pub filesystems: Vec<Wanted>,
     /// Mount points below recursive watches whose filesystem has nothing to record.
     pub passed_over: Vec<Vec<u8>>,
+    /// Other filesystems that may hold programs: to be marked for the openings of those only.
+    pub programs: Vec<Wanted>,
 }
 
 /// The bits that a kernel understands.
@@ -42,6 +44,8 @@ impl Dialect {
         bits::ONDIR
             | bits::CREATE
             | bits::DELETE
+            // What a process did before an exec from what it did after it.
+            | bits::OPEN_EXEC
             | match self {
                 Self::Modern => bits::RENAME,
                 Self::Legacy => {
@@ -66,6 +70,7 @@ pub fn plan(watches: &WatchSet, mounts: &[Mount], dialect: Dialect) -> Plan {
         .filter(|at| !is_hidden(mounts, *at))
         .collect();
     let mut plan = Plan::default();
+    let mut programs = Plan::default();
     for watch in watches.iter() {
         let mask = dialect.mask(watch.types_or_default());
         let (Some(home), below) = mounts_of(watch, mounts, &visible) else {
@@ -82,6 +87,16 @@ pub fn plan(watches: &WatchSet, mounts: &[Mount], dialect: Dialect) -> Plan {
             }
         }
     }
+    if watches.iter().next().is_some() {
+        for mount in visible {
+            let Mount { dev, fstype, .. } = &mounts[mount];
+            let is_watched = plan.filesystems.iter().any(|wanted| wanted.dev == *dev);
+            if !is_watched && !has_nothing_to_record(fstype) && !can_hang(fstype) {
+                want(&mut programs, mounts, mount, bits::OPEN_EXEC);
+            }
+        }
+    }
+    plan.programs = programs.filesystems;
     plan
 }
 
@@ -184,6 +199,15 @@ fn has_nothing_to_record(fstype: &str) -> bool {
     KERNEL.contains(&fstype)
 }
 
+/// Filesystems behind which somebody else has to answer: those that nobody watches are not touched.
+fn can_hang(fstype: &str) -> bool {
+    const REMOTE: [&str; 12] = [
+        "9p", "afs", "ceph", "cifs", "coda", "fuse", "gfs2", "lustre", "nfs", "nfs4", "ocfs2",
+        "smb3",
+    ];
+    REMOTE.contains(&fstype) || fstype.starts_with("fuse.")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -277,6 +301,26 @@ mod tests {
             plan.filesystems[0].mask & bits::bit_of(EventType::CloseWrite),
             0
         );
+    }
+
+    #[test]
+    fn programs_are_marked_wherever_they_may_be_once_something_is_watched() {
+        let mounts = parse_mountinfo(
+            b"1 0 8:1 / / rw - ext4 /dev/a rw\n\
+              2 1 0:5 / /proc rw - proc proc rw\n\
+              3 1 8:2 / /opt rw - xfs /dev/b rw\n\
+              4 1 0:9 / /mnt/far rw - nfs4 host:/x rw\n\
+              5 1 0:10 / /mnt/user rw - fuse.sshfs host rw\n\
+              6 1 8:2 / /mnt/opt rw - xfs /dev/b rw\n",
+        );
+        let programs = |set: &WatchSet| plan(set, &mounts, Dialect::Modern).programs;
+        let only = programs(&watches(&[("/srv", true, &[])]));
+        assert_eq!(only.len(), 1);
+        assert_eq!((only[0].dev, only[0].mask), ((8, 2), bits::OPEN_EXEC));
+        assert_eq!(only[0].mounts, [2, 5]);
+        assert_eq!(programs(&watches(&[])), []);
+        assert_eq!(programs(&watches(&[("/opt", true, &[])]))[0].dev, (8, 1));
+        assert_ne!(Dialect::Modern.mask(TypeSet::EMPTY) & bits::OPEN_EXEC, 0);
     }
 
     #[test]

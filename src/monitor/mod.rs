@@ -10,6 +10,7 @@ pub mod feed;
 mod inodes;
 pub mod lock;
 pub mod marks;
+mod programs;
 pub mod report;
 pub mod ways;
 pub mod writer;

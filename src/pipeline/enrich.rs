@@ -8,16 +8,19 @@ use smallvec::SmallVec;
 
 use super::Pipeline;
 use super::probe::Probe;
+use super::tell::Deed;
 use super::window::{At, Object, Rec};
 use crate::event::{Attribution, EventType, FileEvent};
 use crate::monitored::GroupName;
-use crate::proc_cache::{ProcTable, Span, Who};
+use crate::proc_cache::{Moment, Part, ProcTable, Span, Who};
 
 /// What was already found out about the processes of the batch at hand.
 #[derive(Debug)]
 pub(super) struct People {
     span: Span,
     known: HashMap<u32, Person>,
+    /// Those of events that were merged into an older record, where that makes a difference.
+    later: HashMap<(u32, Part), Person>,
 }
 
 impl Default for People {
@@ -25,6 +28,7 @@ impl Default for People {
         Self {
             span: Span { from: 0, to: 0 },
             known: HashMap::new(),
+            later: HashMap::new(),
         }
     }
 }
@@ -36,34 +40,71 @@ struct Person {
     groups: SmallVec<[(u16, bool); 2]>,
 }
 
+impl Person {
+    fn at(procs: &mut ProcTable, pid: u32, moment: Moment) -> Self {
+        Self {
+            who: procs
+                .at_event(pid, moment)
+                .or_else(|| procs.probe_proc(Path::new("/proc"), pid, moment.span.from)),
+            chain: None,
+            groups: SmallVec::new(),
+        }
+    }
+
+    fn holds_at(&self, moment: Moment) -> bool {
+        self.who
+            .as_ref()
+            .is_none_or(|who| who.holds_at(moment.place))
+    }
+}
+
 impl People {
     pub(super) fn forget(&mut self) {
         self.known.clear();
+        self.later.clear();
     }
 
-    fn person(&mut self, procs: &mut ProcTable, pid: u32, span: Span) -> &mut Person {
-        if self.span != span {
-            self.span = span;
-            self.known.clear();
+    fn person(&mut self, procs: &mut ProcTable, pid: u32, moment: Moment) -> &mut Person {
+        if self.span != moment.span {
+            self.span = moment.span;
+            self.forget();
         }
-        self.known.entry(pid).or_insert_with(|| Person {
-            who: procs
-                .at_event(pid, span)
-                .or_else(|| procs.probe_proc(Path::new("/proc"), pid, span.from)),
-            chain: None,
-            groups: SmallVec::new(),
-        })
+        let whole = Moment {
+            part: Part::Whole,
+            ..moment
+        };
+        let known = self
+            .known
+            .entry(pid)
+            .or_insert_with(|| Person::at(procs, pid, whole));
+        if !known.holds_at(moment) {
+            *known = Person::at(procs, pid, whole);
+        }
+        let lasts = known.who.as_ref().is_none_or(|who| who.lasts);
+        if moment.part == Part::Whole || lasts {
+            return known;
+        }
+        let later = self
+            .later
+            .entry((pid, moment.part))
+            .or_insert_with(|| Person::at(procs, pid, moment));
+        if !later.holds_at(moment) {
+            *later = Person::at(procs, pid, moment);
+        }
+        later
     }
 }
 
 impl Pipeline {
-    /// Whether the process of a record belongs to a group.
-    pub(super) fn is_in_group(&mut self, pid: u32, span: Span, number: u16) -> bool {
+    /// Whether the process of a deed belongs to a group.
+    pub(super) fn is_in_group(&mut self, kind: EventType, deed: Deed, number: u16) -> bool {
         let group = &self.rules.groups[usize::from(number)];
         if group.is_global() {
             return true;
         }
-        let person = self.people.person(&mut self.procs, pid, span);
+        let person = self
+            .people
+            .person(&mut self.procs, deed.pid, deed.moment(kind));
         if let Some((_, belongs)) = person.groups.iter().find(|(known, _)| *known == number) {
             return *belongs;
         }
@@ -76,15 +117,16 @@ impl Pipeline {
     }
 
     /// Fills in the fields about the process.
-    pub(super) fn name_process(&mut self, event: &mut FileEvent, pid: u32, span: Span, group: u16) {
+    pub(super) fn name_process(&mut self, event: &mut FileEvent, deed: Deed, group: u16) {
         let chained = self.settings.chain_always
             || !self
                 .rules
                 .groups
                 .get(usize::from(group))
                 .is_some_and(GroupName::is_global);
-        let person = self.people.person(&mut self.procs, pid, span);
-        event.pid = pid;
+        let moment = deed.moment(event.kind);
+        let person = self.people.person(&mut self.procs, deed.pid, moment);
+        event.pid = deed.pid;
         let Some(who) = &person.who else {
             event.cmd = "unknown".into();
             event.user = "unknown".into();
@@ -98,6 +140,9 @@ impl Pipeline {
         event.tgid = who.tgid;
         event.exe = who.exe.clone();
         event.attribution = who.attribution;
+        if deed.is_inferred && event.attribution == Attribution::Exact {
+            event.attribution = Attribution::Ambiguous;
+        }
         if chained {
             let procs = &self.procs;
             let chain = person

@@ -156,7 +156,7 @@ fn all_moved(window: &Window, end: usize) -> Vec<Moved> {
     moved
 }
 
-fn is_merged(rec: &Rec) -> bool {
+pub(super) fn is_merged(rec: &Rec) -> bool {
     rec.was_split || (rec.mask & !bits::ONDIR).count_ones() > 1
 }
 

@@ -29,7 +29,7 @@ use hashbrown::HashMap;
 
 use crate::dir_cache::walk::Walk;
 use crate::dir_cache::{DirTree, FileTable, NodeId};
-use crate::event::{FileEvent, WallTime};
+use crate::event::{EventType, FileEvent, WallTime};
 use crate::fid_parser::raw::{FsId, HandleKey};
 use crate::monitored::{GroupName, WatchSet};
 use crate::proc_cache::{ProcRecord, ProcTable};
@@ -260,8 +260,15 @@ impl Pipeline {
     /// Changes what is watched.
     pub fn set_watches(&mut self, watches: &WatchSet) {
         self.rules = select::Rules::new(watches);
+        let told = |rule: &select::Rule| rule.types.contains(EventType::OpenExec);
+        self.window.tells_execs = self.rules.rules.iter().any(told);
         self.routes.clear();
         self.people.forget();
+    }
+
+    /// Says in the records of which group the openings of programs stand.
+    pub fn expect_execs_in(&mut self, group: u16) {
+        self.window.exec_group = Some(group);
     }
 
     /// Tells which number a filesystem has in the records of a group.

@@ -4,10 +4,9 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::Counts;
+use super::tell::Deed;
 use crate::dir_cache::NodeId;
-use crate::event::WallTime;
 use crate::fid_parser::raw::HandleKey;
-use crate::proc_cache::Span;
 
 /// Records that name only a file of which nothing is known yet; its DELETE or CREATE comes next.
 #[derive(Debug, Default)]
@@ -18,9 +17,7 @@ pub(super) struct Parked {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ParkedRecord {
     pub(super) bits: u64,
-    pub(super) pid: u32,
-    pub(super) span: Span,
-    pub(super) wall: WallTime,
+    pub(super) deed: Deed,
 }
 
 /// More than these are never waiting for a good reason.
@@ -38,7 +35,7 @@ impl Parked {
         self.records.retain(|_, parked| {
             parked
                 .iter()
-                .any(|record| now.saturating_sub(record.span.to) < PARKED_FOR)
+                .any(|record| now.saturating_sub(record.deed.span.to) < PARKED_FOR)
         });
         counts.unplaced += (before - self.records.len()) as u64;
     }

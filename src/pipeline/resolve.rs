@@ -161,6 +161,17 @@ impl Pipeline {
             }
             self.apply_processes(&batch);
             self.window.intern(&mut self.tree, &self.filesystems, batch);
+            self.note_execs();
+        }
+    }
+
+    /// Tells the table of processes where programs were opened.
+    fn note_execs(&mut self) {
+        for exec in std::mem::take(&mut self.window.execs) {
+            let name = self.window.name(exec.name);
+            let span = self.window.span_of(exec.name);
+            self.procs
+                .exec_seen(exec.pid, name, span, exec.place, exec.is_merged);
         }
     }
 }

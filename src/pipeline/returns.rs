@@ -141,7 +141,7 @@ impl Pipeline {
                 let (here, hit) = hit;
                 let rule = &self.rules.rules[usize::from(hit.rule)];
                 let (wanted, group) = (rule.types.contains(kind), rule.group);
-                if wanted && self.is_in_group(deed.pid, deed.span, group) {
+                if wanted && self.is_in_group(kind, deed, group) {
                     let other = there
                         .as_ref()
                         .and_then(|there| Some(there.path(*there.hits.first()?)));

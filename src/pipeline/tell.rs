@@ -15,7 +15,7 @@ use crate::dir_cache::{NodeId, Place};
 use crate::event::{Attribution, EventType, FileEvent, WallTime};
 use crate::fid_parser::bits;
 use crate::fid_parser::raw::HandleKey;
-use crate::proc_cache::Span;
+use crate::proc_cache::{Moment, Part, Span};
 
 /// Where something happened.
 pub(super) enum Location {
@@ -35,8 +35,33 @@ pub(super) struct Deed {
     pub(super) pid: u32,
     pub(super) span: Span,
     pub(super) wall: WallTime,
+    /// Where its record stands, if programs being opened stand in the same queue.
+    pub(super) place: Option<u64>,
+    /// The bits of its record, if there can be later events among them.
+    pub(super) merged: u64,
     /// It is certain that it happened, but not when, so not by whom either.
     pub(super) is_inferred: bool,
+}
+
+impl Deed {
+    /// What is known of when the process did this kind of it.
+    pub(super) fn moment(&self, kind: EventType) -> Moment {
+        let first = || {
+            let mut order = bits::POSSIBLE_ORDER.into_iter();
+            order.find(|kind| self.merged & bits::bit_of(*kind) != 0)
+        };
+        Moment {
+            span: self.span,
+            place: self.place,
+            part: match kind {
+                // Nothing happens to an entry before it is made.
+                EventType::Create => Part::Whole,
+                _ if self.merged == 0 => Part::Whole,
+                _ if first() == Some(kind) => Part::First,
+                _ => Part::Later,
+            },
+        }
+    }
 }
 
 impl Pipeline {
@@ -79,6 +104,8 @@ impl Pipeline {
             pid: rec.pid,
             span: self.window.span(rec),
             wall: self.window.wall(rec),
+            place: self.window.place(rec),
+            merged: if expand::is_merged(rec) { rec.mask } else { 0 },
             is_inferred: false,
         }
     }
@@ -195,12 +222,7 @@ impl Pipeline {
             self.counts.unplaced += 1;
             return;
         }
-        let record = ParkedRecord {
-            bits: kinds,
-            pid: deed.pid,
-            span: deed.span,
-            wall: deed.wall,
-        };
+        let record = ParkedRecord { bits: kinds, deed };
         let key = self.window.files[number as usize].key;
         self.parked.records.entry(key).or_default().push(record);
     }
@@ -220,12 +242,13 @@ impl Pipeline {
         let key = self.window.files[number as usize].key;
         for record in self.parked.records.remove(&key).unwrap_or_default() {
             // Parked without knowing the remover, who is here now.
-            let nobody = record.pid == 0;
             let deed = Deed {
-                pid: if nobody { now.pid } else { record.pid },
-                span: if nobody { now.span } else { record.span },
-                wall: record.wall,
-                is_inferred: false,
+                wall: record.deed.wall,
+                ..if record.deed.pid == 0 {
+                    now
+                } else {
+                    record.deed
+                }
             };
             self.tell_at(rec, record.bits, location, deed, probe, sink);
         }
@@ -463,7 +486,7 @@ impl Pipeline {
             }
             return;
         }
-        if !self.is_in_group(deed.pid, deed.span, group) {
+        if !self.is_in_group(kind, deed, group) {
             return;
         }
         let size = self.size(kind, rec, seen, &path, probe);
@@ -503,10 +526,7 @@ impl Pipeline {
             other_path: other,
             attribution: Attribution::Exact,
         };
-        self.name_process(&mut event, deed.pid, deed.span, group);
-        if deed.is_inferred && event.attribution == Attribution::Exact {
-            event.attribution = Attribution::Ambiguous;
-        }
+        self.name_process(&mut event, deed, group);
         self.counts.told += 1;
         sink(Outcome::Log {
             group: &self.rules.groups[usize::from(group)],

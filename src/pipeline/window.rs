@@ -56,6 +56,18 @@ pub(super) struct Rec {
     pub(super) was_split: bool,
     /// The next record about the same file, 0 when there is none.
     pub(super) next_same: u32,
+    /// Its number in the order of the queue.
+    pub(super) place: u32,
+}
+
+/// The opening of a program by an exec.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Exec {
+    pub(super) pid: u32,
+    pub(super) name: NameAt,
+    pub(super) place: u64,
+    /// It was added to an older record of the same file.
+    pub(super) is_merged: bool,
 }
 
 /// A file that records of the window speak of.
@@ -89,6 +101,14 @@ pub(super) struct Window {
     /// The records come from a kernel before 5.17, without handles of children and without RENAME.
     pub(super) legacy: bool,
     pub(super) moves: SmallVec<[PendingMove; 4]>,
+    /// The openings of programs that were met last.
+    pub(super) execs: Vec<Exec>,
+    /// The group in whose queue they stand.
+    pub(super) exec_group: Option<u16>,
+    /// Whether anybody wants to be told of them.
+    pub(super) tells_execs: bool,
+    /// Records met before those of this window.
+    base: u64,
     /// Directories whose DELETE has not come yet, and who removes them.
     pub(super) removing: SmallVec<[(u32, NodeId); 4]>,
 }
@@ -107,19 +127,43 @@ impl Window {
     }
 
     pub(super) fn span(&self, rec: &Rec) -> Span {
-        let batch = &self.batches[rec.batch as usize];
+        self.span_of_batch(rec.batch)
+    }
+
+    pub(super) fn span_of(&self, name: NameAt) -> Span {
+        self.span_of_batch(name.batch)
+    }
+
+    fn span_of_batch(&self, batch: u32) -> Span {
+        let batch = &self.batches[batch as usize];
         Span {
             from: batch.from,
             to: batch.mono,
         }
     }
 
+    /// The place of a record in the queue that also shows the openings of programs.
+    ///
+    /// Records have odd places, so that there is one before each of them.
+    pub(super) fn place(&self, rec: &Rec) -> Option<u64> {
+        let group = self.batches[rec.batch as usize].group;
+        (self.exec_group == Some(group)).then(|| self.place_of(rec.place))
+    }
+
+    fn place_of(&self, number: u32) -> u64 {
+        2 * (self.base + u64::from(number)) + 1
+    }
+
     /// Ends the window when all of it was told, and gives its memory back.
     pub(super) fn reset(&mut self) {
+        self.base += self.recs.len() as u64 + 1;
         if self.recs.capacity() > 1 << 12 {
             *self = Self {
                 legacy: self.legacy,
                 malformed: self.malformed,
+                exec_group: self.exec_group,
+                tells_execs: self.tells_execs,
+                base: self.base,
                 ..Self::default()
             };
             return;
@@ -130,6 +174,7 @@ impl Window {
         self.file_index.clear();
         self.moves.clear();
         self.removing.clear();
+        self.execs.clear();
         self.next = 0;
     }
 
@@ -166,12 +211,20 @@ impl Window {
         else {
             return;
         };
-        let Some(fs) = pieces.filesystem(fsid) else {
+        let known = pieces.filesystem(fsid);
+        let mut mask = event.mask & !bits::ON_CHILD;
+        if mask & bits::OPEN_EXEC != 0 {
+            if !self.tells_execs {
+                mask &= !bits::OPEN_EXEC;
+            }
+            self.note_exec(pieces, event, known.is_some() && mask != 0);
+        }
+        let Some(fs) = known.filter(|_| mask != 0) else {
             return;
         };
-        let on_dir = event.mask & bits::ONDIR != 0;
+        let on_dir = mask & bits::ONDIR != 0;
         let itself = event.entry.filter(|entry| entry.name == b".");
-        let rename = event.mask & bits::RENAME != 0;
+        let rename = mask & bits::RENAME != 0;
         let (mut at, mut to) = (None, None);
         if rename {
             at = event.old.map(|entry| self.at(tree, pieces, fs, &entry));
@@ -179,7 +232,7 @@ impl Window {
         } else if itself.is_none() {
             at = event.entry.map(|entry| self.at(tree, pieces, fs, &entry));
         }
-        if self.legacy && event.mask & bits::MOVE_SELF != 0 {
+        if self.legacy && mask & bits::MOVE_SELF != 0 {
             let dir = itself.map(|entry| self.directory(tree, fs, &entry.dir));
             self.complete_move(event.pid, dir, event.object.map(|fid| key(fs, &fid)));
         }
@@ -191,7 +244,7 @@ impl Window {
             (None, None) => Object::None,
         };
         let rec = Rec {
-            mask: event.mask & !bits::ON_CHILD,
+            mask,
             pid: event.pid,
             batch: pieces.number,
             fs,
@@ -200,6 +253,7 @@ impl Window {
             to,
             was_split: false,
             next_same: 0,
+            place: index,
         };
         if let (Object::File(file), true) = (object, rec.mask & bits::DELETE_SELF != 0) {
             self.files[file as usize].is_gone = true;
@@ -218,6 +272,25 @@ impl Window {
         }
     }
 
+    /// Takes note of the opening of a program: it stands at the place of its record or, if that is
+    /// not kept, before the next one.
+    fn note_exec(&mut self, pieces: &Pieces<'_>, event: &RawEvent<'_>, is_kept: bool) {
+        let Some(entry) = event
+            .entry
+            .filter(|_| self.exec_group == Some(pieces.group))
+        else {
+            return;
+        };
+        let rest = event.mask & !(bits::OF_EXEC | bits::ON_CHILD);
+        let next = self.place_of(self.recs.len() as u32);
+        self.execs.push(Exec {
+            pid: event.pid,
+            name: pieces.name(&entry),
+            place: if is_kept { next } else { next - 1 },
+            is_merged: rest != 0,
+        });
+    }
+
     /// Remembers where a record puts a directory, when that is news.
     ///
     /// Every record before this one saw the directory where this one finds it.
@@ -234,16 +307,8 @@ impl Window {
 
     fn at(&mut self, tree: &mut DirTree, pieces: &Pieces<'_>, fs: FsId, entry: &Entry<'_>) -> At {
         let dir = self.directory(tree, fs, &entry.dir);
-        let from = (entry.name.as_ptr().addr() - pieces.base) as u32;
-        let len = u16::try_from(entry.name.len()).unwrap_or(u16::MAX);
-        At {
-            dir,
-            name: NameAt {
-                batch: pieces.number,
-                from,
-                len,
-            },
-        }
+        let name = pieces.name(entry);
+        At { dir, name }
     }
 
     fn directory(&mut self, tree: &mut DirTree, fs: FsId, fid: &Fid<'_>) -> NodeId {
@@ -293,6 +358,16 @@ struct Pieces<'a> {
 impl Pieces<'_> {
     fn filesystem(&self, fsid: u64) -> Option<FsId> {
         self.filesystems.get(&(self.group, fsid)).copied()
+    }
+
+    fn name(&self, entry: &Entry<'_>) -> NameAt {
+        let from = (entry.name.as_ptr().addr() - self.base) as u32;
+        let len = u16::try_from(entry.name.len()).unwrap_or(u16::MAX);
+        NameAt {
+            batch: self.number,
+            from,
+            len,
+        }
     }
 }
 

@@ -332,10 +332,8 @@ fn record(side: Side<'_>, since: u64, paths: &mut Interner) -> ProcRecord {
         SideWhat::Fork { ppid } => ProcChange::Fork { ppid },
         SideWhat::Exit => ProcChange::Exit,
         SideWhat::Comm { comm, exec } => ProcChange::Comm { comm, exec },
-        SideWhat::Map { path, dev, ino } => ProcChange::Exe {
+        SideWhat::Map { path } => ProcChange::Exe {
             path: paths.share(path),
-            dev,
-            ino,
         },
         SideWhat::Lost { count } => ProcChange::Lost { count, since },
     };

@@ -7,10 +7,10 @@ use super::record::Comm;
 use super::table::{Place, ProcTable, Who};
 
 impl ProcTable {
-    /// Whether `who` or any of its ancestors has the comm `group` (cut at 15 bytes) or runs a
-    /// program of that file name.
+    /// Whether `who` or any of its ancestors has or had the comm `group` (cut at 15 bytes) or runs
+    /// or ran a program of that file name.
     ///
-    /// An ancestor counts with all that it was from the birth of the descendant on, dead or not.
+    /// Each counts with all that it has been, dead or not: who execs does not leave its group.
     pub fn belongs(&self, who: &Who, group: &str) -> bool {
         let comm = Comm::from(group);
         let named = Named {
@@ -20,18 +20,16 @@ impl ProcTable {
         let Some((life, version)) = self.place(who.at) else {
             return false;
         };
-        if named.fits(version) {
+        if named.was_name_of(life, version.since) {
             return true;
         }
         let mut child = life;
         while let Some(parent) = child.parent.and_then(|id| self.lives.get(id)) {
-            let from = parent.index_at(child.born);
-            let while_parent = parent.versions[from..].iter();
-            let mut seen = while_parent.take_while(|version| version.since <= who.at.when);
+            // The child's first version is what its parent was then, kept as long as the child.
             if self
                 .inherited(child)
                 .is_some_and(|version| named.fits(version))
-                || seen.any(|version| named.fits(version))
+                || named.was_name_of(parent, who.at.when)
             {
                 return true;
             }
@@ -105,6 +103,15 @@ struct Named<'a> {
 impl Named<'_> {
     fn fits(&self, version: &Version) -> bool {
         *version.comm == *self.comm || version.exe_name() == Some(self.group)
+    }
+
+    /// Whether the process had the name at any time up to `when`.
+    fn was_name_of(&self, life: &Process, when: u64) -> bool {
+        let mut seen = life.versions.iter().take_while(|had| had.since <= when);
+        let mut dropped = life.dropped.iter().flat_map(|dropped| &dropped.names);
+        seen.any(|version| self.fits(version))
+            || dropped
+                .any(|name| **name == *self.comm || name.rsplit('/').next() == Some(self.group))
     }
 }
 

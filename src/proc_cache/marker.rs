@@ -1,17 +1,23 @@
 //! Which version of a process caused an event, told from the events themselves.
 //!
 //! fanotify events have no time, only a place in the queue. All that is known of an event is a
-//! [`Span`]; within it a process may have exec'd. `FAN_OPEN_EXEC` events stand in the same queue:
-//! an event before the OPEN_EXEC of `sort` was caused by the shell, one after it by `sort`.
+//! [`Moment`]: a span of time, within which the process may have exec'd, and that place.
+//! `FAN_OPEN_EXEC` events stand in the same queue: an event before the OPEN_EXEC of `sort` was
+//! caused by the shell, one after it by `sort`.
 //!
-//! An OPEN_EXEC is read while the exec may still be running, so it is matched lazily, when the
-//! next event of the process is looked at: whatever happened before that event is in the table.
-//! One exec opens several files (script, interpreter, dynamic loader). Their names are matched
-//! in order to the execs' comms and to the file names of their programs; what matches nothing
-//! was a loader or a failed exec.
+//! One exec opens several files (script, interpreter, dynamic loader), a failed one opens some and
+//! changes nothing, and an exec may still be running when its OPEN_EXEC is read. So the names of
+//! the opened files are matched, in order, to the execs that are known, by comm and by file name
+//! of the program; an exec that found its OPEN_EXEC is stamped with its place. What matches nothing
+//! is kept for an exec that is still to come. An exec without a stamp may have been before or after
+//! an event of the same span, and that is what is said.
 
-use super::process::{Process, Traits, Version};
-use super::record::{Comm, Device};
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::process::{Traits, Version};
+use super::record::Comm;
 
 /// The time within which an event happened, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,188 +28,267 @@ pub struct Span {
     pub to: u64,
 }
 
-/// On which filesystems execs leave an OPEN_EXEC event.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Markers {
-    /// On none: a version within the span is a guess.
-    #[default]
-    Nowhere,
-    /// On all that hold programs.
-    Everywhere,
-    /// On those with these device numbers.
-    On(Vec<Device>),
+/// What is known of when an event happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// When it can have happened.
+    pub span: Span,
+    /// Its place in the queue that the OPEN_EXEC events stand in too; `None` for one from another queue.
+    pub place: Option<u64>,
+    /// Which part of a record it is.
+    pub part: Part,
 }
 
-impl Markers {
-    fn cover(&self, version: &Version) -> bool {
-        match self {
-            Self::Nowhere => false,
-            // A memfd lives on a filesystem that nobody can mark.
-            Self::Everywhere => !version
-                .exe
-                .as_deref()
-                .is_some_and(|path| path.starts_with("/memfd:")),
-            Self::On(devices) => devices.contains(&version.dev),
-        }
-    }
+/// An event as a part of a record, to which the kernel may have added later events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// What was there first: it happened at the record's place.
+    Whole,
+    /// Likely the first of several, but perhaps added later.
+    First,
+    /// Added later: at any time between the record's place and its reading.
+    Later,
 }
 
-/// More pending names than this belong to a process that only execs; the oldest are dropped.
-const MOST_PENDING: usize = 32;
+/// An OPEN_EXEC event that no exec was found for yet.
+#[derive(Clone, Debug)]
+pub(super) struct Mark {
+    name: Arc<str>,
+    comm: Comm,
+    /// The exec that it belongs to came after this.
+    from: u64,
+    stamp: Stamp,
+}
+
+/// Where the OPEN_EXEC of an exec stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Stamp {
+    /// 0 when it was not found.
+    place: u64,
+    /// It was added to an older record: it happened there or later.
+    is_merged: bool,
+}
+
+/// More marks than this without an exec are those of a process that only fails to exec.
+const MOST_PENDING: usize = 64;
 
 /// A name read back from /proc may be that of an exec still under way; after this it is settled.
 const SETTLED_AFTER: u64 = 100_000_000;
 
-/// How far a process has come in the event queue.
+/// The marks of a process that are still to be matched.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
-    pending: Vec<Box<[u8]>>,
-    /// `since` of the last exec that an event has been seen behind.
-    entered: u64,
+    pending: SmallVec<[Mark; 2]>,
 }
 
 impl Marks {
-    /// An OPEN_EXEC of `name` was met in the queue.
-    pub(super) fn push(&mut self, name: &[u8]) {
+    /// An OPEN_EXEC of `name` stands at `place`.
+    pub(super) fn push(
+        &mut self,
+        name: Arc<str>,
+        comm: Comm,
+        from: u64,
+        place: u64,
+        is_merged: bool,
+    ) {
         if self.pending.len() == MOST_PENDING {
             self.pending.remove(0);
         }
-        self.pending.push(name.into());
+        self.pending.push(Mark {
+            name,
+            comm,
+            from,
+            stamp: Stamp { place, is_merged },
+        });
+    }
+
+    /// When the first of them can have been made.
+    pub(super) fn since(&self) -> Option<u64> {
+        self.pending.first().map(|mark| mark.from)
+    }
+
+    /// Whether enough have gathered to look which are still needed.
+    pub(super) fn is_long(&self) -> bool {
+        self.pending.len() >= MOST_PENDING / 4
+    }
+
+    /// Finds the exec of each mark among `versions`, which are in the order of time; returns which
+    /// got which stamp. What stands before a mark that was matched is needed no longer.
+    pub(super) fn matched(&mut self, versions: &[&Version]) -> SmallVec<[(usize, Stamp); 4]> {
+        let mut found = SmallVec::new();
+        let mut next = versions
+            .iter()
+            .rposition(|version| version.stamp.place != 0)
+            .map_or(0, |at| at + 1);
+        let mut used = 0;
+        // A script's exec opens the script, whose name is the comm, and then the interpreter,
+        // whose name is the program's: the second must not be taken for an exec of its own.
+        let mut interpreter: Option<&str> = None;
+        for (number, mark) in self.pending.iter().enumerate() {
+            if interpreter == Some(&*mark.name) {
+                interpreter = None;
+                used = number + 1;
+                continue;
+            }
+            let at = (next..versions.len()).find(|&at| mark.fits(versions[at]));
+            if let Some(at) = at {
+                found.push((at, mark.stamp));
+                next = at + 1;
+                used = number + 1;
+                interpreter = versions[at]
+                    .exe_name()
+                    .filter(|&program| program != &*mark.name);
+            }
+        }
+        self.pending.drain(..used);
+        found
     }
 }
 
-/// The version that an event belongs to, and whether another is possible.
+impl Mark {
+    fn fits(&self, version: &Version) -> bool {
+        version.traits.has(Traits::EXEC)
+            && version.since > self.from
+            && (version.exe_name() == Some(&*self.name) || *version.comm == *self.comm.text())
+    }
+}
+
+/// A version in the line of what a pid was, in order, during a span.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stop<'a> {
+    pub(super) version: &'a Version,
+    /// The parent of that life.
+    pub(super) ppid: u32,
+    /// The first version of another life of the pid than that of the stop before.
+    pub(super) is_birth: bool,
+}
+
+impl Stop<'_> {
+    /// Whether nobody could tell the two apart in a log.
+    fn looks_like(&self, other: &Self) -> bool {
+        self.ppid == other.ppid && self.version.looks_like(other.version)
+    }
+}
+
+/// The version that an event belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pick {
     pub(super) index: usize,
-    pub(super) doubtful: bool,
+    /// Another is possible.
+    pub(super) is_doubtful: bool,
+    /// At which places of the queue the answer would be the same.
+    pub(super) places: (u64, u64),
+    /// The process stayed like this up to the end of the span.
+    pub(super) lasts: bool,
 }
 
-/// Chooses the version for an event in `span` and takes note that it was reached.
-pub(super) fn pick(process: &mut Process, span: Span, markers: &Markers) -> Pick {
-    let versions = &process.versions;
-    let high = process.index_at(span.to);
-    let low = process.index_at(span.from);
-    let Some(marks) = process
-        .marks
-        .as_deref_mut()
-        .filter(|_| *markers != Markers::Nowhere)
-    else {
-        return unmarked(process, span, low, high, markers);
+/// Chooses among `line`, whose first stop is what the process was when the span began.
+pub(super) fn pick(line: &[Stop<'_>], moment: Moment) -> Pick {
+    let bounds = bounds(line, moment.place);
+    let whole = within(line, bounds, moment.span);
+    let last = line.len() - 1;
+    let differs = |chosen: usize, from: usize| {
+        let others = &line[from..];
+        !others.iter().all(|stop| stop.looks_like(&line[chosen]))
     };
-    let entered = versions
-        .iter()
-        .rposition(|v| v.since <= marks.entered)
-        .unwrap_or(0);
-    let entered = match_names(versions, entered, high, &marks.pending, markers);
-    marks.pending.clear();
-    let base = entered.max(low);
-    marks.entered = versions[base].since;
-    within(versions, span, [low, base, high], markers)
-}
-
-/// Without an OPEN_EXEC of this process so far.
-fn unmarked(process: &Process, span: Span, low: usize, high: usize, markers: &Markers) -> Pick {
-    let versions = &process.versions;
-    if *markers != Markers::Nowhere {
-        return within(versions, span, [low, low, high], markers);
-    }
-    let chosen = &versions[high];
-    let differs = versions[low..high]
-        .iter()
-        .any(|version| !version.looks_like(chosen));
-    Pick {
-        index: high,
-        doubtful: differs,
+    let changes = differs(whole.index, whole.index);
+    match moment.part {
+        Part::Whole => Pick {
+            lasts: !changes,
+            ..whole
+        },
+        Part::First => Pick {
+            is_doubtful: whole.is_doubtful || changes,
+            ..whole
+        },
+        Part::Later => Pick {
+            index: last,
+            is_doubtful: whole.is_doubtful || differs(last, whole.index),
+            ..whole
+        },
     }
 }
 
-/// The last exec up to `high` that the pending names lead to.
-fn match_names(
-    versions: &[Version],
-    entered: usize,
-    high: usize,
-    pending: &[Box<[u8]>],
-    markers: &Markers,
-) -> usize {
-    let mut at = entered;
-    // A script's exec opens the script, whose name is the comm, and then the interpreter,
-    // whose name is the program's: the second must not be taken for an exec of its own.
-    let mut interpreter: Option<&[u8]> = None;
-    for name in pending {
-        if interpreter == Some(&**name) {
-            interpreter = None;
+/// What the stamps say of a place in the queue.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    /// The last stop that is certainly behind.
+    base: usize,
+    /// The last stop that can be behind.
+    end: usize,
+    places: (u64, u64),
+}
+
+fn bounds(line: &[Stop<'_>], place: Option<u64>) -> Bounds {
+    let mut bounds = Bounds {
+        base: 0,
+        end: line.len() - 1,
+        places: (0, u64::MAX),
+    };
+    let Some(place) = place else { return bounds };
+    for (at, stop) in line.iter().enumerate().skip(1) {
+        let stamp = stop.version.stamp;
+        if stamp.place == 0 {
             continue;
         }
-        let found = (at + 1..=high).find(|&next| {
-            let version = &versions[next];
-            version.traits.has(Traits::EXEC) && markers.cover(version) && is_named(version, name)
-        });
-        if let Some(next) = found {
-            at = next;
-            let program = versions[next].exe_name().map(str::as_bytes);
-            interpreter = program.filter(|&program| program != &**name);
+        if stamp.place >= place {
+            bounds.end = at - 1;
+            bounds.places.1 = stamp.place;
+            break;
+        }
+        bounds.places.0 = stamp.place + 1;
+        if !stamp.is_merged {
+            bounds.base = at;
         }
     }
-    at
+    bounds
 }
 
-fn is_named(version: &Version, name: &[u8]) -> bool {
-    let program = version
-        .exe_name()
-        .is_some_and(|program| program.as_bytes() == name);
-    program || *version.comm == *Comm::new(name).text()
-}
-
-/// Goes on from `base`, the last exec known to be behind the event, to the last change before
-/// the next exec. `low` is the version at the start of the span, `high` the one at its end.
-fn within(
-    versions: &[Version],
-    span: Span,
-    [low, base, high]: [usize; 3],
-    markers: &Markers,
-) -> Pick {
+/// Goes on from the last exec known to be behind the event to the last change before the next one.
+fn within(line: &[Stop<'_>], bounds: Bounds, span: Span) -> Pick {
+    let Bounds { base, end, places } = bounds;
+    let was_entered = line[base].version.stamp.place != 0;
     let mut index = base;
-    let mut doubtful = false;
-    for next in base + 1..=high {
-        let version = &versions[next];
-        if version.traits.has(Traits::EXEC) {
-            if markers.cover(version) {
-                doubtful |= merged(&versions[low + 1..=base], &versions[next..=high]);
-                break;
-            }
-            // This exec left no event: it may have been before or after.
-            doubtful = true;
+    let mut unmarked = false;
+    for (at, stop) in line.iter().enumerate().take(end + 1).skip(base + 1) {
+        let is_exec = stop.version.traits.has(Traits::EXEC);
+        unmarked |= is_exec || stop.is_birth;
+        if stop.is_birth && was_entered {
+            // What was seen to run is likelier than what was born behind it.
+            break;
         }
-        index = next;
+        index = at;
     }
-    doubtful |= changed(&versions[base..=index], span);
-    Pick { index, doubtful }
-}
-
-/// Whether an exec ahead ran a program that was entered within the span already: the kernel
-/// merges its OPEN_EXEC with the earlier one, so its place in the queue is not known.
-fn merged(behind: &[Version], ahead: &[Version]) -> bool {
-    let same_program = |a: &Version, b: &Version| {
-        a.traits.has(Traits::EXEC) && b.traits.has(Traits::EXEC) && a.exe == b.exe
+    let is_doubtful = if unmarked {
+        let others = &line[base..=end];
+        !others.iter().all(|stop| stop.looks_like(&line[index]))
+    } else {
+        changed(&line[base..=index], span)
     };
-    ahead
-        .iter()
-        .any(|next| behind.iter().any(|earlier| same_program(earlier, next)))
+    Pick {
+        index,
+        is_doubtful,
+        places,
+        lasts: false,
+    }
 }
 
 /// Whether changes that leave no event make a difference.
 ///
 /// One change of user just after the birth or the exec is what programs do that give up their
-/// rights before they work: then the later user is given without a doubt.
-fn changed(versions: &[Version], span: Span) -> bool {
-    let pairs = || versions.windows(2).filter(|pair| pair[1].since > span.from);
-    let names = pairs().filter(|pair| pair[0].comm != pair[1].comm).count();
-    let users = pairs().filter(|pair| pair[0].uid != pair[1].uid).count();
-    let fresh = versions
-        .first()
-        .is_some_and(|first| first.since > span.from);
-    names > 0 || users > usize::from(fresh)
+/// rights before they work: then the later user is given without a doubt. A program that got
+/// rights by its exec is no such program: it works first.
+fn changed(line: &[Stop<'_>], span: Span) -> bool {
+    let pairs = || {
+        line.windows(2)
+            .map(|pair| (pair[0].version, pair[1].version))
+    };
+    let names = pairs().filter(|(old, new)| old.comm != new.comm).count();
+    let users = pairs().filter(|(old, new)| old.uid != new.uid).count();
+    let first = line[0].version;
+    let was_raised = first.traits.has(Traits::EXEC) && first.traits.has(Traits::UID_SET);
+    let is_fresh = first.since > span.from && !was_raised;
+    names > 0 || users > usize::from(is_fresh)
 }
 
 /// Whether a name that was read in /proc is too fresh to be trusted at `when`.

@@ -25,6 +25,6 @@ mod wire;
 mod tests;
 
 pub use feed::{FeedOptions, Knowledge, ProcFeed};
-pub use marker::{Markers, Span};
-pub use record::{Comm, Device, ProcChange, ProcRecord};
+pub use marker::{Moment, Part, Span};
+pub use record::{Comm, ProcChange, ProcRecord};
 pub use table::{ProcLimits, ProcStats, ProcTable, Who};

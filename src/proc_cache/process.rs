@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::marker::Marks;
-use super::record::Device;
+use super::marker::{Marks, Stamp};
 
 /// Place of a process in the table.
 pub(super) type Id = u32;
@@ -72,7 +71,8 @@ pub(super) struct Version {
     pub(super) mapped_at: u64,
     pub(super) comm: Arc<str>,
     pub(super) exe: Option<Arc<str>>,
-    pub(super) dev: Device,
+    /// Where its exec stands in the event queue.
+    pub(super) stamp: Stamp,
     pub(super) uid: u32,
     pub(super) traits: Traits,
 }
@@ -82,6 +82,7 @@ impl Version {
     pub(super) fn heir(&self, since: u64) -> Self {
         Self {
             since,
+            stamp: Stamp::default(),
             traits: Traits(self.traits.0 & Traits::INHERITED),
             ..self.clone()
         }
@@ -140,6 +141,51 @@ pub(super) struct Process {
     /// In time order, never empty. Most lives are a fork and an exec.
     pub(super) versions: SmallVec<[Version; 2]>,
     pub(super) marks: Option<Box<Marks>>,
+    pub(super) dropped: Option<Box<Dropped>>,
+}
+
+/// What is left of versions, and of generations above, that had to be dropped.
+#[derive(Debug, Default)]
+pub(super) struct Dropped {
+    /// Their comms and the file names of their programs, once each.
+    pub(super) names: Vec<Arc<str>>,
+    /// The newest of the versions that were this process's own.
+    pub(super) until: u64,
+}
+
+/// Distinct names kept of dropped versions, the oldest: a process cannot get rid of the name that
+/// put it into a group by taking others.
+const MOST_NAMES: usize = 256;
+
+impl Dropped {
+    fn note(&mut self, version: &Version) {
+        self.note_name(&version.comm);
+        if let Some(exe) = &version.exe {
+            self.note_name(exe);
+        }
+    }
+
+    /// Adds the names of a life that is dropped whole.
+    pub(super) fn note_life(&mut self, life: &Process) {
+        for name in life.dropped.iter().flat_map(|dropped| &dropped.names) {
+            self.note_name(name);
+        }
+        for version in &life.versions {
+            self.note(version);
+        }
+    }
+
+    /// Adds what the process itself has dropped.
+    pub(super) fn append(&mut self, own: Self) {
+        self.until = own.until;
+        own.names.iter().for_each(|name| self.note_name(name));
+    }
+
+    fn note_name(&mut self, name: &Arc<str>) {
+        if self.names.len() < MOST_NAMES && !self.names.contains(name) {
+            self.names.push(Arc::clone(name));
+        }
+    }
 }
 
 impl Process {
@@ -165,6 +211,7 @@ impl Process {
             serial: 0,
             versions: smallvec::smallvec![first],
             marks: None,
+            dropped: None,
         }
     }
 
@@ -232,7 +279,7 @@ impl Process {
     }
 
     /// The first executable mapping after an exec is the program itself.
-    pub(super) fn map(&mut self, time: u64, path: &Arc<str>, dev: Device) {
+    pub(super) fn map(&mut self, time: u64, path: &Arc<str>) {
         let at = self.index_at(time);
         let exec = self.versions[..=at]
             .iter()
@@ -245,7 +292,6 @@ impl Process {
                 break;
             }
             version.exe = Some(Arc::clone(path));
-            version.dev = dev;
             version.mapped_at = time;
         }
     }
@@ -345,7 +391,11 @@ impl Process {
     /// Makes room for a version at `time`, a copy of the one before it.
     fn insert(&mut self, time: u64) -> usize {
         if self.versions.len() >= MOST_VERSIONS {
-            self.versions.drain(1..MOST_VERSIONS / 2);
+            let dropped = self.dropped.get_or_insert_default();
+            for version in self.versions.drain(1..MOST_VERSIONS / 2) {
+                dropped.note(&version);
+                dropped.until = version.since;
+            }
             self.versions[0].traits.set(Traits::DROPPED, true);
         }
         let at = self
@@ -383,7 +433,7 @@ mod tests {
             mapped_at: 0,
             comm: "sh".into(),
             exe: None,
-            dev: (0, 0),
+            stamp: Stamp::default(),
             uid: 0,
             traits: Traits::default(),
         };
@@ -432,7 +482,7 @@ mod tests {
     fn a_set_user_id_program_has_its_uid_from_its_first_moment() {
         let mut process = process();
         process.rename(20, &"su".into(), true);
-        process.map(40, &"/bin/su".into(), (8, 1));
+        process.map(40, &"/bin/su".into());
         process.become_user(30, 0);
         process.become_user(50, 9);
         let uids: Vec<_> = process.versions.iter().map(|v| (v.since, v.uid)).collect();
@@ -443,11 +493,11 @@ mod tests {
     #[test]
     fn only_the_first_mapping_is_the_program() {
         let mut process = process();
-        process.map(15, &"/lib/x.so".into(), (8, 1));
+        process.map(15, &"/lib/x.so".into());
         assert_eq!(process.last().exe, None);
         process.rename(20, &"touch".into(), true);
-        process.map(21, &"/bin/touch".into(), (8, 1));
-        process.map(22, &"/lib/ld.so".into(), (8, 1));
+        process.map(21, &"/bin/touch".into());
+        process.map(22, &"/lib/ld.so".into());
         assert_eq!(process.last().exe.as_deref(), Some("/bin/touch"));
     }
 

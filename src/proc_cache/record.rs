@@ -45,9 +45,6 @@ impl From<&str> for Comm {
     }
 }
 
-/// Device number of a filesystem, as (major, minor).
-pub type Device = (u32, u32);
-
 /// One change of one process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcRecord {
@@ -80,10 +77,6 @@ pub enum ProcChange {
     Exe {
         /// Its path, seen from the process's own root.
         path: Arc<str>,
-        /// The device of its filesystem.
-        dev: Device,
-        /// Its inode number.
-        ino: u64,
     },
     /// An exec that brings no name with it (proc connector).
     Exec,

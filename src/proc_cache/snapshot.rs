@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 
+use super::marker::Stamp;
 use super::proc_fs::{self, ProcEntry};
 use super::process::{Id, NEVER, Process, Traits, Version};
 use super::table::{ProcTable, Who};
@@ -149,7 +150,7 @@ impl ProcTable {
             mapped_at: since,
             comm: self.comms.share(entry.comm.as_bytes()),
             exe,
-            dev: (0, 0),
+            stamp: Stamp::default(),
             uid: entry.euid,
             traits: Traits::default(),
         }

@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::marker::{self, Markers, Span};
+use smallvec::{SmallVec, smallvec};
+
+use super::marker::{self, Moment, Span, Stamp, Stop};
 use super::names::{Interner, UserNames};
-use super::process::{Id, NEVER, Process, Said, Traits, UID_UNKNOWN, Version};
-use super::record::{ProcChange, ProcRecord};
+use super::process::{Dropped, Id, NEVER, Process, Said, Traits, UID_UNKNOWN, Version};
+use super::record::{Comm, ProcChange, ProcRecord};
 use super::slab::Slab;
 use crate::event::Attribution;
 
@@ -54,6 +56,18 @@ pub struct Who {
     /// How sure this is.
     pub attribution: Attribution,
     pub(super) at: Place,
+    /// The process stayed like this until the event had been read.
+    pub lasts: bool,
+    /// From which to which place of the event queue this is the same.
+    places: (u64, u64),
+}
+
+impl Who {
+    /// Whether the answer is the same for another event of that process at the place `place` that
+    /// was read together with the one it was asked for.
+    pub fn holds_at(&self, place: Option<u64>) -> bool {
+        place.is_none_or(|place| (self.places.0..=self.places.1).contains(&place))
+    }
 }
 
 /// Which version of which life a [`Who`] was made from.
@@ -100,7 +114,6 @@ pub struct ProcTable {
     pub(super) comms: Interner,
     pub(super) unknown: Arc<str>,
     pub(super) users: UserNames,
-    markers: Markers,
     pub(super) holes: Vec<Hole>,
     forgot_nameless: u64,
     stats: ProcStats,
@@ -116,16 +129,10 @@ impl ProcTable {
             comms: Interner::default(),
             unknown: "unknown".into(),
             users: UserNames::default(),
-            markers: Markers::Nowhere,
             holes: Vec::new(),
             forgot_nameless: 0,
             stats: ProcStats::default(),
         }
-    }
-
-    /// Tells on which filesystems the group has OPEN_EXEC marks.
-    pub fn set_markers(&mut self, markers: Markers) {
-        self.markers = markers;
     }
 
     /// Takes note of one record.
@@ -158,8 +165,8 @@ impl ProcTable {
                 };
                 self.change(record, |life| life.read_back(time, &said));
             }
-            ProcChange::Exe { path, dev, .. } => {
-                self.change(record, |life| life.map(time, path, *dev));
+            ProcChange::Exe { path } => {
+                self.change(record, |life| life.map(time, path));
             }
             ProcChange::Euid { uid } if first_thread => {
                 self.meet(record, |life| life.become_user(time, *uid));
@@ -227,7 +234,7 @@ impl ProcTable {
             mapped_at: 0,
             comm: Arc::clone(&self.unknown),
             exe: None,
-            dev: (0, 0),
+            stamp: Stamp::default(),
             uid: UID_UNKNOWN,
             traits: Traits::NAMELESS,
         }
@@ -302,6 +309,7 @@ impl ProcTable {
         life.threads = life.threads.saturating_sub(u32::from(counted));
         if life.threads == 0 && life.first_thread_gone {
             life.gone = time;
+            self.stamp(id);
             self.bury(id, time);
         }
     }
@@ -352,9 +360,18 @@ impl ProcTable {
         if let (Some(&middle), Some(&root)) = (line.get(kept), line.last())
             && line.len() > kept + 2
         {
+            // Whoever descends from what is cut out stays in the groups of those.
+            let mut names = Dropped::default();
+            for life in line[kept + 1..].iter().rev() {
+                self.lives.get(*life).inspect(|life| names.note_life(life));
+            }
             self.lives.adopt(middle, Some(root));
             if let Some(life) = self.lives.get_mut(middle) {
                 life.cut = true;
+                if let Some(own) = life.dropped.take() {
+                    names.append(*own);
+                }
+                life.dropped = Some(Box::new(names));
             }
         }
         for (depth, &id) in line[..kept.min(line.len())].iter().rev().enumerate() {
@@ -391,21 +408,63 @@ impl ProcTable {
         ))
     }
 
-    /// The process that caused an event of `pid` in `span`, told by the OPEN_EXEC events seen
-    /// before it; see [`ProcTable::exec_seen`]. To be asked in queue order.
-    pub fn at_event(&mut self, pid: u32, span: Span) -> Option<Who> {
-        let Some(id) = self.lives.born_by(pid, span.to) else {
+    /// The process that caused an event of `pid`, told by the OPEN_EXEC events that stand before and
+    /// behind it; all that was read together has to be known by [`ProcTable::exec_seen`] first.
+    pub fn at_event(&mut self, pid: u32, moment: Moment) -> Option<Who> {
+        let span = moment.span;
+        let Some(newest) = self.lives.born_by(pid, span.to) else {
             return self.at(pid, span.to);
         };
-        if self.reused_unseen(self.lives.get(id)?, span.to) {
+        if self.reused_unseen(self.lives.get(newest)?, span.to) {
             return None;
         }
-        let life = self.lives.get_mut(id)?;
-        let pick = marker::pick(life, span, &self.markers);
+        self.stamp(newest);
+        let lives = self.candidates(newest, span.from);
+        let mut line: SmallVec<[Stop<'_>; 4]> = SmallVec::new();
+        let mut places: SmallVec<[(Id, usize); 4]> = SmallVec::new();
+        for &id in &lives {
+            let life = self.lives.get(id)?;
+            let (low, high) = (life.index_at(span.from), life.index_at(span.to));
+            for (index, version) in life.versions.iter().enumerate().take(high + 1).skip(low) {
+                let is_birth = index == low && !line.is_empty();
+                line.push(Stop {
+                    version,
+                    ppid: life.ppid,
+                    is_birth,
+                });
+                places.push((id, index));
+            }
+        }
+        let pick = marker::pick(&line, moment);
+        let (id, index) = places[pick.index];
         let life = self.lives.get(id)?;
-        let early = life.versions[pick.index].since > span.to;
-        let doubtful = pick.doubtful || early || self.could_be_predecessor(life, pick.index, span);
-        Some(self.who(id, life, pick.index, doubtful, span))
+        let early = life.versions[index].since > span.to;
+        let torn = life.dropped.as_ref();
+        let doubtful = pick.is_doubtful || early || torn.is_some_and(|torn| torn.until > span.from);
+        let who = self.who(id, life, index, doubtful, span);
+        Some(Who {
+            places: pick.places,
+            lasts: pick.lasts,
+            ..who
+        })
+    }
+
+    /// The lives of a pid that an event after `from` can belong to, the oldest first: the newest one,
+    /// and those before it, if it was born so late.
+    fn candidates(&self, newest: Id, from: u64) -> SmallVec<[Id; 2]> {
+        let mut lives: SmallVec<[Id; 2]> = smallvec![newest];
+        let mut life = self.lives.get(newest);
+        while let Some(older) = life
+            .filter(|life| life.born > from)
+            .and_then(|life| life.older)
+        {
+            life = self.lives.get(older);
+            if life.is_none_or(|life| life.gone.saturating_add(LINGERS) < from) {
+                break;
+            }
+            lives.insert(0, older);
+        }
+        lives
     }
 
     /// Whether the pid may have got a life that we know nothing of, its birth being lost.
@@ -417,27 +476,57 @@ impl ProcTable {
                 .any(|hole| hole.to >= life.gone && hole.from <= when)
     }
 
-    /// Whether the pid was reused within the span by somebody who looks different.
-    fn could_be_predecessor(&self, life: &Process, index: usize, span: Span) -> bool {
-        if life.born <= span.from {
-            return false;
-        }
-        let older = life.older.and_then(|id| self.lives.get(id));
-        older.is_some_and(|older| {
-            older.gone.saturating_add(LINGERS) >= span.from
-                && (older.ppid != life.ppid || !older.last().looks_like(&life.versions[index]))
-        })
-    }
-
-    /// An OPEN_EXEC event of `pid` with this file name was met in the queue.
+    /// An OPEN_EXEC event of `pid` stands at `place` of the queue and opened a file of this name.
     ///
-    /// Events of the pid before it keep the old name, those after it get the new one.
-    pub fn exec_seen(&mut self, pid: u32, name: &[u8], span: Span) {
+    /// Places begin at 1. `is_merged` when the kernel added it to an older record of the same file.
+    pub fn exec_seen(&mut self, pid: u32, name: &[u8], span: Span, place: u64, is_merged: bool) {
         let Some(id) = self.lives.born_by(pid, span.to) else {
             return;
         };
-        if let Some(life) = self.lives.get_mut(id) {
-            life.marks.get_or_insert_default().push(name);
+        let text = self.comms.share(name);
+        let Some(life) = self.lives.get_mut(id) else {
+            return;
+        };
+        let ended = !life.alive();
+        let marks = life.marks.get_or_insert_default();
+        marks.push(text, Comm::new(name), span.from, place, is_merged);
+        if marks.is_long() || ended {
+            self.stamp(id);
+        }
+    }
+
+    /// Finds the execs of the OPEN_EXEC events that are known of a life.
+    fn stamp(&mut self, id: Id) {
+        let life = self.lives.get_mut(id);
+        let Some(mut marks) = life.and_then(|life| life.marks.take()) else {
+            return;
+        };
+        let lives = self.candidates(id, marks.since().unwrap_or(0));
+        let versions: SmallVec<[&Version; 8]> = lives
+            .iter()
+            .filter_map(|&id| self.lives.get(id))
+            .flat_map(|life| &life.versions)
+            .collect();
+        let found = marks.matched(&versions);
+        drop(versions);
+        let mut found = found.into_iter().peekable();
+        let mut at = 0;
+        for id in lives {
+            let Some(life) = self.lives.get_mut(id) else {
+                continue;
+            };
+            for version in &mut life.versions {
+                if let Some((_, stamp)) = found.next_if(|(index, _)| *index == at) {
+                    version.stamp = stamp;
+                }
+                at += 1;
+            }
+        }
+        // Nothing that has ended is still on its way into a program.
+        if let Some(life) = self.lives.get_mut(id).filter(|life| life.alive())
+            && marks.since().is_some()
+        {
+            life.marks = Some(marks);
         }
     }
 
@@ -468,6 +557,8 @@ impl ProcTable {
                 since: version.since,
                 when: span.to,
             },
+            places: (0, u64::MAX),
+            lasts: true,
         }
     }
 

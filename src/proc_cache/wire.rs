@@ -1,6 +1,6 @@
 //! Bytes of a perf ring -> values. No I/O; anything malformed is `None`.
 
-use super::record::{Comm, Device};
+use super::record::Comm;
 use crate::sys::perf::{self, RawRecord};
 
 /// A side-band record, still borrowing its path from the ring.
@@ -15,22 +15,11 @@ pub(super) struct Side<'a> {
 /// What a side-band record says.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum SideWhat<'a> {
-    Fork {
-        ppid: u32,
-    },
+    Fork { ppid: u32 },
     Exit,
-    Comm {
-        comm: Comm,
-        exec: bool,
-    },
-    Map {
-        path: &'a [u8],
-        dev: Device,
-        ino: u64,
-    },
-    Lost {
-        count: u64,
-    },
+    Comm { comm: Comm, exec: bool },
+    Map { path: &'a [u8] },
+    Lost { count: u64 },
 }
 
 /// Reads one record; `None` for kinds that are not wanted and for executable memory without a file.
@@ -50,8 +39,6 @@ pub(super) fn parse(raw: RawRecord<'_>) -> Option<Side<'_>> {
         },
         perf::RECORD_MMAP2 => SideWhat::Map {
             path: file_path(body.get(64..)?)?,
-            dev: (word(body, 32)?, word(body, 36)?),
-            ino: long(body, 40)?,
         },
         perf::RECORD_LOST => {
             let what = SideWhat::Lost {
@@ -146,14 +133,7 @@ mod tests {
         })
         .unwrap();
         let path: &[u8] = b"/usr/bin/touch";
-        assert_eq!(
-            side.what,
-            SideWhat::Map {
-                path,
-                dev: (8, 1),
-                ino: 99
-            }
-        );
+        assert_eq!(side.what, SideWhat::Map { path });
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Events without a time: OPEN_EXEC as the marker between one program and the next.
 
 use super::*;
-use crate::proc_cache::{Markers, Span};
 
 /// One batch in which everything happened.
 const SPAN: Span = Span {
@@ -23,180 +22,159 @@ fn marked() -> ProcTable {
     );
     table.assume_seen(1);
     table.assume_seen(10);
-    table.set_markers(Markers::Everywhere);
     table
 }
 
-fn at(table: &mut ProcTable) -> (String, Attribution) {
-    named(table.at_event(50, SPAN))
+/// Process 50 at a place of the queue.
+fn at(table: &mut ProcTable, place: u64) -> (String, Attribution) {
+    named(table.at_event(50, moment(SPAN, place)))
 }
 
+fn part_at(table: &mut ProcTable, place: u64, part: Part) -> (String, Attribution) {
+    let whole = moment(SPAN, place);
+    named(table.at_event(50, Moment { part, ..whole }))
+}
+
+/// Process 50 opens programs, at the places 10, 20 and so on.
 fn opens(table: &mut ProcTable, names: &[&str]) {
-    for name in names {
-        table.exec_seen(50, name.as_bytes(), SPAN);
+    for (n, name) in names.iter().enumerate() {
+        let place = 10 * (n as u64 + 1);
+        table.exec_seen(50, name.as_bytes(), SPAN, place, false);
     }
+}
+
+fn execs(table: &mut ProcTable, programs: &[(&str, &str)]) {
+    for (n, (comm, exe)) in programs.iter().enumerate() {
+        let time = (20 + 10 * n as u64) * MS;
+        apply(table, &[exec(time, 50, comm), map(time + 1, 50, exe)]);
+    }
+}
+
+fn child(programs: &[(&str, &str)]) -> ProcTable {
+    let mut table = marked();
+    apply(&mut table, &[fork(10 * MS, 50, 10)]);
+    execs(&mut table, programs);
+    table
 }
 
 #[test]
 fn what_comes_before_the_exec_keeps_the_old_name() {
-    let mut table = marked();
-    apply(
-        &mut table,
-        &[
-            fork(10 * MS, 50, 10),
-            exec(20 * MS, 50, "sort"),
-            map(21 * MS, 50, "/usr/bin/sort"),
-            exit(30 * MS, 50),
-        ],
-    );
-    assert_eq!(at(&mut table), exact("sh"));
-    assert_eq!(at(&mut table), exact("sh"));
+    let mut table = child(&[("sort", "/usr/bin/sort")]);
+    apply(&mut table, &[exit(30 * MS, 50)]);
     opens(&mut table, &["sort", "ld-linux-x86-64.so.2"]);
-    assert_eq!(at(&mut table), exact("sort"));
-    assert_eq!(at(&mut table), exact("sort"));
+    // In any order of asking.
+    assert_eq!(at(&mut table, 11), exact("sort"));
+    assert_eq!(at(&mut table, 9), exact("sh"));
+    assert_eq!(at(&mut table, 21), exact("sort"));
+    // The opening itself is the deed of who was there before.
+    assert_eq!(at(&mut table, 10), exact("sh"));
 }
 
 #[test]
-fn without_markers_two_names_in_a_span_are_ambiguous() {
-    let mut table = marked();
-    table.set_markers(Markers::Nowhere);
-    apply(
-        &mut table,
-        &[fork(10 * MS, 50, 10), exec(20 * MS, 50, "sort")],
-    );
-    assert_eq!(at(&mut table), ambiguous("sort"));
+fn the_answer_holds_between_two_openings() {
+    let mut table = child(&[("env", "/usr/bin/env"), ("touch", "/usr/bin/touch")]);
+    opens(&mut table, &["env", "touch"]);
+    let who = table.at_event(50, moment(SPAN, 15)).unwrap();
+    assert_eq!(&*who.comm, "env");
+    let held = [5, 10, 11, 15, 20, 21].map(|place| who.holds_at(Some(place)));
+    assert_eq!(held, [false, false, true, true, true, false]);
+}
+
+#[test]
+fn without_marks_two_names_in_a_span_are_ambiguous() {
+    let mut table = child(&[("sort", "/usr/bin/sort")]);
+    assert_eq!(at(&mut table, 1), ambiguous("sort"));
     let later = Span {
         from: 500 * MS,
         to: 600 * MS,
     };
-    assert_eq!(named(table.at_event(50, later)), exact("sort"));
+    assert_eq!(named(table.at_event(50, moment(later, 1))), exact("sort"));
+    // Marks in one queue say nothing of another.
+    opens(&mut table, &["sort"]);
+    let elsewhere = Moment {
+        place: None,
+        ..moment(SPAN, 1)
+    };
+    assert_eq!(named(table.at_event(50, elsewhere)), ambiguous("sort"));
 }
 
 #[test]
 fn chains_of_execs_are_told_apart() {
-    let mut table = marked();
-    let programs = ["env", "nice", "ionice", "touch"];
-    apply(&mut table, &[fork(10 * MS, 50, 10)]);
-    for (n, program) in programs.iter().enumerate() {
-        let time = (20 + 10 * n as u64) * MS;
-        apply(
-            &mut table,
-            &[
-                exec(time, 50, program),
-                map(time + 1, 50, &format!("/usr/bin/{program}")),
-            ],
-        );
+    let mut table = child(&[
+        ("env", "/usr/bin/env"),
+        ("nice", "/usr/bin/nice"),
+        ("ionice", "/usr/bin/ionice"),
+        ("touch", "/usr/bin/touch"),
+    ]);
+    // The loader's second opening is merged with its first, which is still queued.
+    opens(&mut table, &["env", "ld.so", "nice", "ionice", "touch"]);
+    for (place, name) in [
+        (5, "sh"),
+        (15, "env"),
+        (25, "env"),
+        (35, "nice"),
+        (45, "ionice"),
+        (55, "touch"),
+    ] {
+        assert_eq!(at(&mut table, place), exact(name), "at {place}");
     }
-    for (n, program) in programs.iter().enumerate() {
-        let before = if n == 0 { "sh" } else { programs[n - 1] };
-        assert_eq!(at(&mut table), exact(before));
-        // The loader's second opening is merged with its first, which is still queued.
-        let names: &[&str] = if n == 0 {
-            &[program, "ld.so"]
-        } else {
-            &[program]
-        };
-        opens(&mut table, names);
-    }
-    assert_eq!(at(&mut table), exact("touch"));
 }
 
 #[test]
 fn execs_without_an_event_between_are_passed_over_together() {
-    let mut table = marked();
-    apply(
-        &mut table,
-        &[
-            fork(10 * MS, 50, 10),
-            exec(20 * MS, 50, "env"),
-            map(21 * MS, 50, "/usr/bin/env"),
-            exec(30 * MS, 50, "touch"),
-            map(31 * MS, 50, "/usr/bin/touch"),
-            exec(40 * MS, 50, "rm"),
-            map(41 * MS, 50, "/usr/bin/rm"),
-        ],
-    );
-    opens(&mut table, &["env", "ld.so", "touch"]);
-    assert_eq!(at(&mut table), exact("touch"));
-    opens(&mut table, &["rm"]);
-    assert_eq!(at(&mut table), exact("rm"));
+    let programs = [
+        ("env", "/usr/bin/env"),
+        ("touch", "/usr/bin/touch"),
+        ("rm", "/usr/bin/rm"),
+    ];
+    let mut table = child(&programs);
+    opens(&mut table, &["env", "ld.so", "touch", "rm"]);
+    assert_eq!(at(&mut table, 31), exact("touch"));
+    assert_eq!(at(&mut table, 41), exact("rm"));
 }
 
 #[test]
 fn a_script_opens_its_interpreter_too() {
-    let mut table = marked();
-    apply(
-        &mut table,
-        &[
-            fork(10 * MS, 50, 10),
-            exec(20 * MS, 50, "build.sh"),
-            map(21 * MS, 50, "/usr/bin/dash"),
-            // The script ends in `exec sh`, whose program is the interpreter again.
-            exec(30 * MS, 50, "sh"),
-            map(31 * MS, 50, "/usr/bin/dash"),
-        ],
-    );
+    // The script ends in `exec sh`, whose program is the interpreter again: its opening is merged.
+    let mut table = child(&[("build.sh", "/usr/bin/dash"), ("sh", "/usr/bin/dash")]);
     opens(&mut table, &["build.sh", "dash", "ld.so"]);
-    assert_eq!(at(&mut table).0, "build.sh");
+    assert_eq!(at(&mut table, 5), exact("sh"));
+    assert_eq!(at(&mut table, 31).1, Attribution::Ambiguous);
 }
 
 #[test]
 fn links_are_opened_under_the_name_of_their_target() {
-    let mut table = marked();
-    apply(
-        &mut table,
-        &[
-            fork(10 * MS, 50, 10),
-            exec(20 * MS, 50, "truncate"),
-            map(21 * MS, 50, "/bin/busybox"),
-        ],
-    );
+    let mut table = child(&[("truncate", "/bin/busybox")]);
     opens(&mut table, &["busybox"]);
-    assert_eq!(at(&mut table), exact("truncate"));
+    assert_eq!(at(&mut table, 5), exact("sh"));
+    assert_eq!(at(&mut table, 11), exact("truncate"));
 }
 
 #[test]
 fn long_names_match_although_a_comm_is_cut() {
-    let mut table = marked();
-    apply(
-        &mut table,
-        &[
-            fork(10 * MS, 50, 10),
-            exec(20 * MS, 50, "ld-linux-x86-64.so.2"),
-            map(21 * MS, 50, "/lib/ld-linux-x86-64.so.2"),
-        ],
-    );
+    let mut table = child(&[("ld-linux-x86-64.so.2", "/lib/ld-linux-x86-64.so.2")]);
     opens(&mut table, &["ld-linux-x86-64.so.2"]);
-    assert_eq!(at(&mut table), exact("ld-linux-x86-64"));
+    assert_eq!(at(&mut table, 11), exact("ld-linux-x86-64"));
 }
 
 #[test]
 fn an_exec_that_failed_changes_nothing() {
-    let mut table = marked();
-    apply(
-        &mut table,
-        &[
-            fork(10 * MS, 50, 10),
-            exec(40 * MS, 50, "touch"),
-            map(41 * MS, 50, "/bin/touch"),
-        ],
-    );
-    opens(&mut table, &["no-interpreter"]);
-    assert_eq!(at(&mut table), exact("sh"));
-    opens(&mut table, &["touch"]);
-    assert_eq!(at(&mut table), exact("touch"));
+    let mut table = child(&[("touch", "/bin/touch")]);
+    opens(&mut table, &["no-interpreter", "touch"]);
+    assert_eq!(at(&mut table, 11), exact("sh"));
+    assert_eq!(at(&mut table, 21), exact("touch"));
 }
 
 #[test]
-fn an_open_exec_read_while_the_exec_runs_is_matched_later() {
+fn an_opening_read_while_the_exec_runs_is_matched_later() {
     let mut table = marked();
     apply(&mut table, &[fork(10 * MS, 50, 10)]);
     let first = Span {
         from: 5 * MS,
         to: 20 * MS,
     };
-    assert_eq!(named(table.at_event(50, first)), exact("sh"));
-    table.exec_seen(50, b"touch", first);
+    table.exec_seen(50, b"touch", first, 10, false);
+    assert_eq!(named(table.at_event(50, moment(first, 5))), exact("sh"));
     // The next batch: only now is the new name known.
     apply(
         &mut table,
@@ -206,60 +184,86 @@ fn an_open_exec_read_while_the_exec_runs_is_matched_later() {
         from: 20 * MS,
         to: 40 * MS,
     };
-    assert_eq!(named(table.at_event(50, second)), exact("touch"));
+    assert_eq!(
+        named(table.at_event(50, moment(second, 20))),
+        exact("touch")
+    );
+}
+
+#[test]
+fn an_opening_cannot_belong_to_an_exec_before_it() {
+    let mut table = child(&[("a", "/bin/a")]);
+    let later = Span {
+        from: 25 * MS,
+        to: 1000 * MS,
+    };
+    table.exec_seen(50, b"a", later, 10, false);
+    execs(&mut table, &[]);
+    apply(
+        &mut table,
+        &[exec(30 * MS, 50, "a"), map(31 * MS, 50, "/bin/new/a")],
+    );
+    let exe = |table: &mut ProcTable, place| {
+        let who = table.at_event(50, moment(later, place)).unwrap();
+        (who.exe.unwrap().to_string(), who.attribution)
+    };
+    assert_eq!(
+        exe(&mut table, 5),
+        ("/bin/a".to_owned(), Attribution::Exact)
+    );
+    assert_eq!(
+        exe(&mut table, 15),
+        ("/bin/new/a".to_owned(), Attribution::Exact)
+    );
 }
 
 #[test]
 fn the_same_program_twice_in_one_residency_is_ambiguous() {
-    let mut table = marked();
-    apply(
-        &mut table,
-        &[
-            fork(10 * MS, 50, 10),
-            exec(20 * MS, 50, "a"),
-            map(21 * MS, 50, "/bin/a"),
-            exec(30 * MS, 50, "b"),
-            map(31 * MS, 50, "/bin/b"),
-            exec(40 * MS, 50, "a"),
-            map(41 * MS, 50, "/bin/a"),
-        ],
-    );
-    opens(&mut table, &["a"]);
-    assert_eq!(at(&mut table).0, "a");
-    opens(&mut table, &["b"]);
+    let mut table = child(&[("a", "/bin/a"), ("b", "/bin/b"), ("a", "/bin/a")]);
+    opens(&mut table, &["a", "b"]);
+    assert_eq!(at(&mut table, 5), exact("sh"));
+    assert_eq!(at(&mut table, 15), exact("a"));
     // The second opening of `a` was merged with the first: this may be `b` or `a`.
-    assert_eq!(at(&mut table), ambiguous("b"));
+    assert_eq!(at(&mut table, 25).1, Attribution::Ambiguous);
 }
 
 #[test]
-fn programs_where_no_marker_can_be_are_ambiguous() {
-    let mut table = marked();
-    apply(
-        &mut table,
-        &[
-            fork(10 * MS, 50, 10),
-            exec(20 * MS, 50, "memfd:x"),
-            map(21 * MS, 50, "/memfd:x"),
-        ],
-    );
-    assert_eq!(at(&mut table), ambiguous("memfd:x"));
-    table.set_markers(Markers::On(vec![(9, 9)]));
-    apply(
-        &mut table,
-        &[
-            fork(30 * MS, 60, 10),
-            exec(40 * MS, 60, "x"),
-            map(41 * MS, 60, "/mnt/x"),
-        ],
-    );
-    assert_eq!(named(table.at_event(60, SPAN)), ambiguous("x"));
+fn a_process_that_runs_itself_again_stays_what_it_is() {
+    let mut table = child(&[("a", "/bin/a"), ("a", "/bin/a")]);
+    opens(&mut table, &["a"]);
+    assert_eq!(at(&mut table, 15), exact("a"));
+}
+
+#[test]
+fn an_opening_merged_into_an_older_record_has_no_certain_place() {
+    let mut table = child(&[("x", "/tmp/x")]);
+    table.exec_seen(50, b"x", SPAN, 10, true);
+    assert_eq!(at(&mut table, 9), exact("sh"));
+    assert_eq!(at(&mut table, 11).1, Attribution::Ambiguous);
+}
+
+#[test]
+fn what_was_merged_into_an_older_record_may_have_come_after_an_exec() {
+    let mut table = child(&[("sort", "/usr/bin/sort")]);
+    opens(&mut table, &["sort"]);
+    assert_eq!(part_at(&mut table, 5, Part::Whole), exact("sh"));
+    assert_eq!(part_at(&mut table, 5, Part::First), ambiguous("sh"));
+    assert_eq!(part_at(&mut table, 5, Part::Later), ambiguous("sort"));
+    assert_eq!(part_at(&mut table, 15, Part::First), exact("sort"));
+    assert_eq!(part_at(&mut table, 15, Part::Later), exact("sort"));
+}
+
+#[test]
+fn programs_where_no_mark_can_be_are_ambiguous() {
+    let mut table = child(&[("memfd:x", "/memfd:x")]);
+    assert_eq!(at(&mut table, 1), ambiguous("memfd:x"));
 }
 
 #[test]
 fn rights_given_up_at_the_start_are_no_doubt_and_turns_to_and_fro_are() {
     let mut table = marked();
     let user = |table: &mut ProcTable| {
-        let who = table.at_event(50, SPAN).unwrap();
+        let who = table.at_event(50, moment(SPAN, 100)).unwrap();
         (who.user.to_string(), who.attribution)
     };
     apply(
@@ -286,7 +290,10 @@ fn rights_given_up_at_the_start_are_no_doubt_and_turns_to_and_fro_are() {
         to: 1000 * MS,
     };
     assert_eq!(
-        table.at_event(50, long_after).unwrap().attribution,
+        table
+            .at_event(50, moment(long_after, 100))
+            .unwrap()
+            .attribution,
         Attribution::Ambiguous
     );
 }
@@ -302,12 +309,49 @@ fn a_pid_reused_within_a_span_is_ambiguous() {
             fork(30 * MS, 50, 1),
         ],
     );
-    assert_eq!(at(&mut table), ambiguous("init"));
+    assert_eq!(at(&mut table, 1), ambiguous("init"));
     let after = Span {
         from: 40 * MS,
         to: 50 * MS,
     };
-    assert_eq!(named(table.at_event(50, after)), exact("init"));
+    assert_eq!(named(table.at_event(50, moment(after, 1))), exact("init"));
+}
+
+#[test]
+fn a_program_with_raised_rights_works_before_it_gives_them_up() {
+    let mut table = marked();
+    apply(
+        &mut table,
+        &[
+            euid(5, 10, 4_000_000_001),
+            fork(10 * MS, 50, 10),
+            exec(20 * MS, 50, "su"),
+            euid(20 * MS + 1, 50, 0),
+            map(20 * MS + 2, 50, "/bin/su"),
+            euid(30 * MS, 50, 4_000_000_001),
+        ],
+    );
+    opens(&mut table, &["su"]);
+    assert_eq!(at(&mut table, 11), ambiguous("su"));
+}
+
+#[test]
+fn lives_of_a_pid_that_end_and_begin_in_one_span_are_told_apart_by_their_programs() {
+    let mut table = child(&[("touch", "/bin/touch")]);
+    apply(
+        &mut table,
+        &[
+            exit(40 * MS, 50),
+            fork(50 * MS, 50, 1),
+            exec(60 * MS, 50, "rm"),
+            map(61 * MS, 50, "/bin/rm"),
+        ],
+    );
+    opens(&mut table, &["touch", "ld.so", "rm"]);
+    assert_eq!(at(&mut table, 5), exact("sh"));
+    // Still the first, or the second before its exec.
+    assert_eq!(at(&mut table, 15), ambiguous("touch"));
+    assert_eq!(at(&mut table, 35), exact("rm"));
 }
 
 #[test]
@@ -315,8 +359,11 @@ fn pending_names_are_bounded() {
     let mut table = marked();
     apply(&mut table, &[fork(10 * MS, 50, 10)]);
     for n in 0..1000 {
-        table.exec_seen(50, n.to_string().as_bytes(), SPAN);
+        table.exec_seen(50, n.to_string().as_bytes(), SPAN, n + 1, false);
     }
-    apply(&mut table, &[exec(20 * MS, 50, "999")]);
-    assert_eq!(at(&mut table), exact("999"));
+    apply(
+        &mut table,
+        &[exec(20 * MS, 50, "999"), map(21 * MS, 50, "/bin/999")],
+    );
+    assert_eq!(at(&mut table, 2000), exact("999"));
 }

@@ -258,3 +258,41 @@ fn a_process_that_forks_and_dies_for_ever_holds_a_bounded_past() {
     assert!(table.belongs_to(5100, 6000 * MS, "bomb"));
     assert!(table.belongs_to(5100, 6000 * MS, "init"));
 }
+
+#[test]
+fn nobody_gets_out_of_a_group_by_other_names_or_many_generations() {
+    let mut table = table();
+    apply(&mut table, &[exec(1, 1, "init"), euid(1, 1, 0)]);
+    table.assume_seen(1);
+    apply(
+        &mut table,
+        &[
+            fork(2 * MS, 100, 1),
+            exec(3 * MS, 100, "agent"),
+            map(4 * MS, 100, "/opt/agent-1.2"),
+            exec(5 * MS, 100, "tool"),
+            map(6 * MS, 100, "/bin/tool"),
+        ],
+    );
+    assert!(table.belongs_to(100, 7 * MS, "agent"), "an exec");
+    for n in 0..5000u64 {
+        apply(&mut table, &[rename((n + 10) * MS, 100, &n.to_string())]);
+    }
+    assert!(table.belongs_to(100, 6000 * MS, "agent"), "many names");
+    for n in 0..5000u64 {
+        let (pid, time) = (100 + n as u32, (n + 6000) * MS);
+        apply(
+            &mut table,
+            &[
+                fork(time, pid + 1, pid),
+                exec(time + 1, pid + 1, "other"),
+                exit(time + 2, pid),
+            ],
+        );
+        table.forget(time + 3);
+    }
+    for group in ["agent", "agent-1.2", "tool"] {
+        assert!(table.belongs_to(5100, 20_000 * MS, group), "{group}");
+    }
+    assert!(!table.belongs_to(5100, 20_000 * MS, "agent-1"));
+}

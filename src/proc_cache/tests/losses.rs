@@ -1,7 +1,6 @@
 //! What the table says when it cannot know.
 
 use super::*;
-use crate::proc_cache::Span;
 
 fn lost(since: u64, time: u64) -> ProcRecord {
     let what = ProcChange::Lost { count: 5, since };
@@ -50,7 +49,7 @@ fn the_dead_predecessor_of_a_pid_is_not_blamed_when_a_birth_may_be_lost() {
         from: 250 * MS,
         to: 300 * MS,
     };
-    assert!(table.at_event(50, span).is_none());
+    assert!(table.at_event(50, moment(span, 1)).is_none());
 }
 
 #[test]
@@ -163,7 +162,7 @@ fn hostile_records_break_nothing() {
             from: time / 2,
             to: time,
         };
-        if let Some(who) = table.at_event(pid, span) {
+        if let Some(who) = table.at_event(pid, moment(span, 1)) {
             table.chain_of(&who);
             table.belongs(&who, "x");
         }

@@ -6,6 +6,7 @@ mod losses;
 mod model;
 mod proc_tree;
 
+use super::marker::{Moment, Part, Span};
 use super::record::{ProcChange, ProcRecord};
 use super::table::{ProcLimits, ProcTable, Who};
 use crate::event::Attribution;
@@ -41,11 +42,7 @@ fn rename(time: u64, pid: u32, comm: &str) -> ProcRecord {
 }
 
 fn map(time: u64, pid: u32, path: &str) -> ProcRecord {
-    let what = ProcChange::Exe {
-        path: path.into(),
-        dev: (8, 1),
-        ino: 1,
-    };
+    let what = ProcChange::Exe { path: path.into() };
     record(time, pid, what)
 }
 
@@ -55,6 +52,15 @@ fn euid(time: u64, pid: u32, uid: u32) -> ProcRecord {
 
 fn exit(time: u64, pid: u32) -> ProcRecord {
     record(time, pid, ProcChange::Exit)
+}
+
+/// An event at a place of the queue.
+fn moment(span: Span, place: u64) -> Moment {
+    Moment {
+        span,
+        place: Some(place),
+        part: Part::Whole,
+    }
 }
 
 fn apply(table: &mut ProcTable, records: &[ProcRecord]) {

@@ -147,17 +147,13 @@ impl History {
     }
 
     fn belongs(&self, life: &Life, when: u64, group: &str) -> bool {
-        if life.at(when).comm == group {
-            return true;
-        }
-        let mut child = life;
-        while let Some(parent) = child.parent.map(|at| &self.lives[at]) {
-            let from = parent.at(child.born).since;
-            let mut states = parent.states.iter();
-            if states.any(|s| s.since >= from && s.since <= when && s.comm == group) {
+        let mut at = Some(life);
+        while let Some(here) = at {
+            let mut states = here.states.iter();
+            if states.any(|state| state.since <= when && state.comm == group) {
                 return true;
             }
-            child = parent;
+            at = here.parent.map(|parent| &self.lives[parent]);
         }
         false
     }
