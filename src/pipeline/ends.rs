@@ -7,9 +7,12 @@
 
 use std::collections::VecDeque;
 
+use smallvec::SmallVec;
+
 use super::Pipeline;
+use super::select;
 use super::tell::{Deed, Location};
-use super::window::{Object, Rec};
+use super::window::{At, Object, Rec};
 use crate::dir_cache::NodeId;
 use crate::fid_parser::bits;
 use crate::fid_parser::raw::HandleKey;
@@ -17,14 +20,29 @@ use crate::fid_parser::raw::HandleKey;
 /// The last removals, in the order in which they were told.
 #[derive(Debug, Default)]
 pub(super) struct Ends {
-    removed: VecDeque<(HandleKey, Deed)>,
+    removed: VecDeque<Removal>,
     /// The new sides of renames: what was there before has lost its name without a DELETE.
-    overwritten: VecDeque<(NodeId, Box<[u8]>, Deed)>,
+    overwritten: VecDeque<Removal>,
     /// Objects whose DELETE_SELF was told.
     ended: VecDeque<HandleKey>,
     /// Of these, the ones that the kernel reported as the daemon's.
     ended_by_us: VecDeque<HandleKey>,
 }
+
+/// How an object lost its name.
+#[derive(Debug)]
+struct Removal {
+    /// Which, if that is known.
+    object: Option<HandleKey>,
+    dir: NodeId,
+    name: Box<[u8]>,
+    deed: Deed,
+    /// Where that was, once a directory has been renamed since.
+    paths: Option<Paths>,
+}
+
+/// The ways to one object.
+pub(super) type Paths = SmallVec<[Vec<u8>; 1]>;
 
 /// The daemon holds an object open for microseconds; so many removals back is far enough.
 const AT_MOST: usize = 1024;
@@ -45,70 +63,103 @@ impl Ends {
 impl Pipeline {
     /// Remembers for a while who removed an object.
     pub(super) fn note_removal(&mut self, rec: &Rec, deed: Deed) {
-        if let Some(key) = self.key_of(rec.object) {
-            push(&mut self.ends.removed, (key, deed));
+        let object = self.key_of(rec.object);
+        if let (Some(at), true) = (rec.at, object.is_some()) {
+            let removal = self.removal(object, at, deed);
+            push(&mut self.ends.removed, removal);
+        }
+    }
+
+    fn removal(&self, object: Option<HandleKey>, at: At, deed: Deed) -> Removal {
+        Removal {
+            object,
+            dir: at.dir,
+            name: self.window.name(at.name).into(),
+            deed,
+            paths: None,
+        }
+    }
+
+    /// Remembers where the last removals were, as a directory is about to be renamed.
+    pub(super) fn keep_places_of_ends(&mut self) {
+        let Self {
+            ends, tree, mounts, ..
+        } = self;
+        for removals in [&mut ends.removed, &mut ends.overwritten] {
+            let fresh = removals.iter_mut().rev();
+            for removal in fresh.take_while(|removal| removal.paths.is_none()) {
+                let paths = select::paths_of(tree, mounts, removal.dir);
+                let joined = paths.iter().map(|dir| select::joined(dir, &removal.name));
+                removal.paths = Some(joined.collect());
+            }
         }
     }
 
     /// Remembers for a while who renamed something over whatever was there.
     pub(super) fn note_overwriting(&mut self, rec: &Rec, deed: Deed) {
         if let Some(to) = rec.to {
-            let name = self.window.name(to.name).into();
-            push(&mut self.ends.overwritten, (to.dir, name, deed));
+            let removal = self.removal(None, to, deed);
+            push(&mut self.ends.overwritten, removal);
         }
     }
 
-    /// Whose deed a record is, and what of `kinds` is left: an end that was told already is not told again.
+    /// Whose deed a record is, and what of `kinds` is left: an end that was told already is not told
+    /// again. And where it was, if that is not where the last name of the object would be now.
     pub(super) fn true_deed(
         &mut self,
         rec: &Rec,
         kinds: u64,
         location: Option<&Location>,
         deed: Deed,
-    ) -> (Deed, u64) {
+    ) -> (Deed, u64, Option<Paths>) {
         if kinds & bits::DELETE_SELF == 0 {
-            return (deed, kinds);
+            return (deed, kinds, None);
         }
         let Some(key) = self.key_of(rec.object) else {
-            return (deed, kinds);
+            return (deed, kinds, None);
         };
         let rest = kinds & !bits::DELETE_SELF;
         if deed.pid != self.settings.own_pid {
             if self.ends.ended_by_us.contains(&key) {
-                return (deed, rest);
+                return (deed, rest, None);
             }
             push(&mut self.ends.ended, key);
-            return (deed, kinds);
+            return (deed, kinds, None);
         }
         if self.ends.ended.contains(&key) {
-            return (deed, rest);
+            return (deed, rest, None);
         }
         let whose = self.remover(rec, &key, location);
         push(&mut self.ends.ended, key);
         push(&mut self.ends.ended_by_us, key);
         // Nobody is blamed where nobody can be named.
-        let deed = whose.map_or(Deed { pid: 0, ..deed }, |whose| Deed {
-            wall: deed.wall,
-            ..whose
-        });
-        (deed, kinds)
+        let Some((whose, paths)) = whose else {
+            return (Deed { pid: 0, ..deed }, kinds, None);
+        };
+        let wall = deed.wall;
+        (Deed { wall, ..whose }, kinds, paths)
     }
 
-    fn remover(&self, rec: &Rec, key: &HandleKey, location: Option<&Location>) -> Option<Deed> {
-        let removes = |other: &&Rec| {
-            other.object == rec.object && other.mask & bits::DELETE != 0 && other.at.is_some()
-        };
-        if let Some(other) = self.window.recs[self.window.next..].iter().find(removes) {
-            return Some(self.deed_of(other));
-        }
+    fn remover(
+        &self,
+        rec: &Rec,
+        key: &HandleKey,
+        location: Option<&Location>,
+    ) -> Option<(Deed, Option<Paths>)> {
         let told = self
             .ends
             .removed
             .iter()
             .rev()
-            .find(|(removed, _)| removed == key);
-        if let Some((_, deed)) = told {
-            return Some(*deed);
+            .find(|removal| removal.object.as_ref() == Some(key));
+        if let Some(removal) = told {
+            return Some((removal.deed, removal.paths.clone()));
+        }
+        let removes = |other: &&Rec| {
+            other.object == rec.object && other.mask & bits::DELETE != 0 && other.at.is_some()
+        };
+        if let Some(other) = self.window.recs[self.window.next..].iter().find(removes) {
+            return Some((self.deed_of(other), None));
         }
         let (dir, name) = match location? {
             Location::Entry { dir, name, .. } => (*dir, name.as_slice()),
@@ -116,14 +167,15 @@ impl Pipeline {
                 crate::dir_cache::Place::In { parent, name } => (parent, name),
                 _ => return None,
             },
+            Location::Paths(_) => return None,
         };
         let over = self
             .ends
             .overwritten
             .iter()
             .rev()
-            .find(|(at, what, _)| *at == dir && **what == *name);
-        over.map(|(.., deed)| *deed)
+            .find(|removal| removal.dir == dir && *removal.name == *name);
+        over.map(|removal| (removal.deed, removal.paths.clone()))
     }
 
     fn key_of(&self, object: Object) -> Option<HandleKey> {

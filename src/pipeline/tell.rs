@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
 
+use super::ends::Paths;
 use super::expand::{self, CHAIN, Step};
 use super::nameless;
 use super::parked::{PARKED_AT_MOST, ParkedRecord};
@@ -27,6 +28,8 @@ pub(super) enum Location {
     },
     /// A directory itself.
     Itself(NodeId),
+    /// Where it was once.
+    Paths(Paths),
 }
 
 /// Whose and when.
@@ -129,8 +132,8 @@ impl Pipeline {
             },
             _ => self.location(rec),
         };
-        let (deed, kinds) = self.true_deed(rec, kinds, location.as_ref(), deed);
-        let Some(location) = location else {
+        let (deed, kinds, paths) = self.true_deed(rec, kinds, location.as_ref(), deed);
+        let Some(location) = paths.map(Location::Paths).or(location) else {
             if let Object::File(number) = rec.object {
                 self.park(number, kinds, deed);
             }
@@ -381,20 +384,13 @@ impl Pipeline {
     }
 
     fn mount_points_of(&self, fs: u16) -> Option<Found> {
-        let mut paths: SmallVec<[Vec<u8>; 1]> = SmallVec::new();
+        let mut paths = Paths::new();
         for (dir, points) in &self.mounts {
             if self.tree.key(*dir).fs() == fs {
                 paths.extend(points.iter().map(|point| point.to_vec()));
             }
         }
-        let hits = select::hits_of_path(&self.rules, &paths, true);
-        (!hits.is_empty()).then_some(Found {
-            routes: None,
-            paths,
-            name: SmallVec::new(),
-            hits,
-            seen: None,
-        })
+        self.found_at(paths, true)
     }
 
     /// The ways to a place that lead into a watch; `None` when nobody watches there.
@@ -423,16 +419,21 @@ impl Pipeline {
             }
             Location::Itself(dir) => {
                 let paths = select::paths_of(&self.tree, &self.mounts, *dir);
-                let hits = select::hits_of_path(&self.rules, &paths, true);
-                (!hits.is_empty()).then_some(Found {
-                    routes: None,
-                    paths,
-                    name: SmallVec::new(),
-                    hits,
-                    seen: None,
-                })
+                self.found_at(paths, true)
             }
+            Location::Paths(paths) => self.found_at(paths.clone(), is_dir),
         }
+    }
+
+    fn found_at(&self, paths: Paths, is_dir: bool) -> Option<Found> {
+        let hits = select::hits_of_path(&self.rules, &paths, is_dir);
+        (!hits.is_empty()).then_some(Found {
+            routes: None,
+            paths,
+            name: SmallVec::new(),
+            hits,
+            seen: None,
+        })
     }
 
     /// Says when a watched path, or a directory on the way to it, comes or goes.
@@ -555,6 +556,7 @@ impl Pipeline {
         match (rec.object, place) {
             (Object::Dir(dir), Some(at)) if moved_or_made => {
                 if told & bits::RENAME != 0 {
+                    self.keep_places_of_ends();
                     self.note_move(dir, rec, deed);
                     self.look_outside_again(rec);
                     self.follow_mount_points(rec, sink);
@@ -630,7 +632,7 @@ impl Pipeline {
 pub(super) struct Found {
     routes: Option<Arc<Routes>>,
     /// Without routes: the whole paths.
-    paths: SmallVec<[Vec<u8>; 1]>,
+    paths: Paths,
     name: SmallVec<[u8; 64]>,
     pub(super) hits: SmallVec<[Hit; 2]>,
     seen: Option<At>,

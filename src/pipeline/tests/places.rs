@@ -220,6 +220,34 @@ fn an_end_that_the_recorder_caused_is_the_removers_and_told_once() {
 }
 
 #[test]
+fn a_late_end_is_told_where_the_name_was_removed() {
+    let mut bench = Bench::everything();
+    let lines = bench.read(&[
+        entry(bits::CREATE | bits::ONDIR, P, "top", "d", "D"),
+        entry(bits::CREATE, P, "D", "f", "f1"),
+        entry(bits::DELETE, P, "D", "f", "f1"),
+        rename(bits::ONDIR, P, ("top", "d"), ("top", "e"), "D"),
+        alone(bits::DELETE_SELF, US, "f1"),
+    ]);
+    assert_eq!(
+        lines.last().map(String::as_str),
+        Some("DELETE_SELF /m/d/f p")
+    );
+    // The same for what lost its name to a rename.
+    let lines = bench.read(&[
+        entry(bits::CREATE, P, "D", "old", "o1"),
+        entry(bits::CREATE, P, "D", "new", "n1"),
+        rename(0, Q, ("D", "new"), ("D", "old"), "n1"),
+        rename(bits::ONDIR, P, ("top", "e"), ("top", "g"), "D"),
+        alone(bits::DELETE_SELF, US, "o1"),
+    ]);
+    assert_eq!(
+        lines.last().map(String::as_str),
+        Some("DELETE_SELF /m/e/old q")
+    );
+}
+
+#[test]
 fn what_the_recorder_does_is_not_told_but_followed() {
     let mut bench = Bench::everything();
     let lines = bench.read(&[
