@@ -17,6 +17,17 @@ pub fn records(buffer: &[u8]) -> Records<'_> {
     Records { buffer, offset: 0 }
 }
 
+/// The masks of the records of one read.
+pub fn masks(buffer: &[u8]) -> impl Iterator<Item = u64> {
+    let mut rest = buffer;
+    std::iter::from_fn(move || {
+        let len = u32::from_ne_bytes(rest.get(..4)?.try_into().ok()?) as usize;
+        let mask = u64::from_ne_bytes(rest.get(8..16)?.try_into().ok()?);
+        rest = rest.get(len.max(METADATA_LEN)..)?;
+        Some(mask)
+    })
+}
+
 /// Iterator over the records of a buffer; ends after the first malformed one.
 #[derive(Clone, Debug)]
 pub struct Records<'a> {

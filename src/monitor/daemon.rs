@@ -193,9 +193,16 @@ async fn attend(
     let (commands, mut asked) = unbounded_channel();
     let serving = tokio::spawn(control.serve(commands));
     let waking = to_core.clone();
-    let pumping = tokio::spawn(feed::pump(feed, delay, move || {
-        waking.send(Message::Wake).ok();
-    }));
+    let (failed, mut reading_failed) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new()
+        .name("feed".to_owned())
+        .spawn(move || {
+            let error = feed::pump(&feed, delay, move || {
+                waking.send(Message::Wake).ok();
+            });
+            failed.send(error).ok();
+        })
+        .context("cannot start reading")?;
     let mounts = tokio::spawn(watch_mounts(to_core.clone()));
     let forward = to_core.clone();
     let forwarding = tokio::spawn(async move {
@@ -206,15 +213,17 @@ async fn attend(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let mut pumping = pumping;
     let reason = loop {
         tokio::select! {
             _ = terminate.recv() => break "SIGTERM".to_owned(),
             _ = interrupt.recv() => break "SIGINT".to_owned(),
             _ = hangup.recv() => { to_core.send(Message::Reload).ok(); }
             _ = &mut core_ended => break "the core ended".to_owned(),
-            ended = &mut pumping => {
-                let why = format!("reading events failed: {ended:?}");
+            error = &mut reading_failed => {
+                let why = match error {
+                    Ok(error) => format!("reading events failed: {error}"),
+                    Err(_) => "reading events failed".to_owned(),
+                };
                 reporter.say(Level::Error, &why);
                 break why;
             }

@@ -19,10 +19,11 @@ use super::marks::{self, Dialect, Plan, Wanted};
 use super::report::Reporter;
 use super::ways::{ENODEV, EOPNOTSUPP, EXDEV, Way, note, path, refusal, upper_of};
 use crate::dir_cache::walk::Walk;
+use crate::event::EventType;
 use crate::fid_parser::bits;
 use crate::fid_parser::raw::{FsId, HandleKey};
-use crate::monitored::WatchSet;
 use crate::monitored::path::quoted;
+use crate::monitored::{Watch, WatchSet};
 use crate::pipeline::{Batch, MountPoint, Outcome, Pipeline};
 use crate::sys::fanotify::{Group, MarkOn, Reporting};
 use crate::sys::mount::{self, Mount};
@@ -290,6 +291,8 @@ impl Engine {
         self.mark_programs(&programs, &mounts);
         self.pipeline.set_mounts(points);
         self.pipeline.set_watches(watches);
+        let told = |watch: &Watch| watch.types_or_default().contains(EventType::OpenExec);
+        self.feed.tell_execs(watches.iter().any(told));
         for point in passed_over
             .iter()
             .filter(|point| !self.passed_over.contains(point))

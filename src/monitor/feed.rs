@@ -9,21 +9,28 @@ use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::io::Interest;
-
 use crate::event::WallTime;
-use crate::fid_parser::wire;
+use crate::fid_parser::{bits, wire};
 use crate::pipeline::{Batch, Loss};
-use crate::proc_cache::{ProcFeed, ProcRecord};
+use crate::proc_cache::{ProcChange, ProcFeed, ProcRecord};
+use crate::sys::clock;
 use crate::sys::epoll::PollSet;
 use crate::sys::fanotify::Group;
-use crate::sys::{async_fd, clock};
 
 /// The groups, the process feeds, and what was read from them.
 #[derive(Debug)]
 pub struct Feed {
     poll: PollSet,
     inner: Mutex<Inner>,
+}
+
+/// What a read brought.
+#[derive(Clone, Copy, Debug)]
+struct Came {
+    /// There is enough to work on.
+    something: bool,
+    /// There is more than openings of programs.
+    hurry: bool,
 }
 
 #[derive(Debug)]
@@ -39,6 +46,13 @@ struct Inner {
     most_held: usize,
     /// When all queues were last seen empty.
     empty_at: u64,
+    drained_at: Option<Instant>,
+    /// Something came that somebody may wait for.
+    hurry: bool,
+    /// Records about processes that wait in the queue.
+    kept_back: usize,
+    /// Somebody wants to be told of the openings of programs.
+    tells_execs: bool,
     /// When it was last looked for new CPUs, and what the rings on them said first.
     cpus_at: u64,
     from_new_cpus: Vec<ProcRecord>,
@@ -61,6 +75,10 @@ impl Feed {
             losing: None,
             most_held: 0,
             empty_at: clock::monotonic(),
+            drained_at: None,
+            hurry: false,
+            kept_back: 0,
+            tells_execs: false,
             cpus_at: clock::monotonic(),
             from_new_cpus: Vec::new(),
         };
@@ -86,6 +104,11 @@ impl Feed {
         u16::try_from(number).map_err(io::Error::other)
     }
 
+    /// Says whether openings of programs are to be told, and not only to be used.
+    pub fn tell_execs(&self, wanted: bool) {
+        self.lock().tells_execs = wanted;
+    }
+
     /// Ends a group.
     pub fn remove_group(&self, number: u16) {
         if let Some(group) = self.lock().groups.get_mut(usize::from(number)) {
@@ -93,11 +116,30 @@ impl Feed {
         }
     }
 
+    /// Waits until something can be read, lets more gather for a while if the last was not long ago,
+    /// and reads it.
+    ///
+    /// Reading at every wake-up costs the reader four times and the watched processes twice as much
+    /// as letting a millisecond of events gather; a lone event is read at once.
+    fn wait_and_drain(&self, delay: Option<Duration>, gather: Duration) -> io::Result<Came> {
+        self.poll.wait()?;
+        let last = self.lock().drained_at;
+        let is_busy = last.is_some_and(|last| last.elapsed() < BUSY + gather);
+        if let Some(pause) = delay.or_else(|| is_busy.then_some(gather)) {
+            std::thread::park_timeout(pause);
+        }
+        self.drain_all()
+    }
+
     /// Reads until every queue is empty; says whether anything came.
     pub fn drain(&self) -> io::Result<bool> {
+        self.drain_all().map(|came| came.something)
+    }
+
+    fn drain_all(&self) -> io::Result<Came> {
         let mut inner = self.lock();
         let first = inner.queue.len();
-        let mut came = false;
+        inner.hurry = false;
         // Taken before the reads that find the queues empty: no later event is older.
         let mut looked = clock::monotonic();
         for number in 0..inner.groups.len() {
@@ -105,7 +147,6 @@ impl Feed {
                 continue;
             };
             while let Some(len) = inner.read(&group)? {
-                came = true;
                 inner.keep(number as u16, len);
                 if number == 0 {
                     looked = clock::monotonic();
@@ -115,12 +156,17 @@ impl Feed {
         inner.empty_at = looked;
         inner.follow_cpus(&self.poll)?;
         inner.drain_processes(first)?;
-        Ok(came || inner.queue.len() > first)
+        inner.drained_at = Some(Instant::now());
+        Ok(Came {
+            something: inner.hurry || inner.kept_back > KEPT_BACK,
+            hurry: inner.hurry,
+        })
     }
 
     /// Hands out what was read; a loss stands at its place in the stream.
     pub fn take(&self, into: &mut Vec<Batch>) {
         let mut inner = self.lock();
+        inner.kept_back = 0;
         into.append(&mut inner.queue);
         if let Some(loss) = inner.losing.take() {
             into.push(Batch {
@@ -155,6 +201,9 @@ impl Inner {
     }
 
     fn keep(&mut self, group: u16, len: usize) {
+        let only_programs = wire::masks(&self.buffer[..len]).all(|mask| mask == bits::OPEN_EXEC);
+        self.hurry |= self.tells_execs || !only_programs;
+        self.kept_back += 1;
         let wall = WallTime(clock::realtime());
         // A full buffer is handed over as it is; a small read is copied, so that it holds no more than it needs.
         let needs = if len * 2 > self.buffer.len() {
@@ -247,6 +296,9 @@ impl Inner {
         if records.is_empty() {
             return Ok(());
         }
+        let lost = |record: &ProcRecord| matches!(record.what, ProcChange::Lost { .. });
+        self.hurry |= records.iter().any(lost);
+        self.kept_back += records.len();
         match self.queue[first..]
             .iter_mut()
             .find(|batch| batch.lost.is_none())
@@ -266,24 +318,20 @@ impl Inner {
     }
 }
 
-/// Reads whenever something comes, until the process ends; `wake` is called when there is work.
-pub async fn pump(feed: Arc<Feed>, delay: Option<Duration>, wake: impl Fn()) -> io::Result<()> {
-    let poll = async_fd::register(feed.poll.as_fd().try_clone_to_owned()?, Interest::READABLE)?;
-    let mut last = Instant::now();
+/// Reads whenever something comes, on a thread of its own, until reading fails; `wake` is called
+/// when there is work.
+pub fn pump(feed: &Feed, delay: Option<Duration>, wake: impl Fn()) -> io::Error {
+    let mut gather = GATHER;
     loop {
-        let mut ready = poll.readable().await?;
-        // Reading at every wake-up costs the reader four times and the watched processes twice as
-        // much as letting a millisecond of events gather; a lone event is read at once.
-        if let Some(delay) = delay {
-            tokio::time::sleep(delay).await;
-        } else if last.elapsed() < BUSY {
-            tokio::time::sleep(GATHER).await;
+        match feed.wait_and_drain(delay, gather) {
+            Ok(Came { something, hurry }) => {
+                if something {
+                    wake();
+                }
+                gather = if hurry { GATHER } else { GATHER_PROGRAMS };
+            }
+            Err(error) => return error,
         }
-        ready.clear_ready();
-        if feed.drain()? {
-            wake();
-        }
-        last = Instant::now();
     }
 }
 
@@ -293,3 +341,7 @@ const CPUS_EVERY: u64 = 5_000_000_000;
 const BUSY: Duration = Duration::from_millis(3);
 /// How long events gather then.
 const GATHER: Duration = Duration::from_millis(1);
+/// How long while programs are started and nothing else happens.
+const GATHER_PROGRAMS: Duration = Duration::from_millis(5);
+/// So many records about processes are kept back, as long as nothing else comes.
+const KEPT_BACK: usize = 4096;

@@ -484,10 +484,13 @@ impl Pipeline {
             };
             self.lose(loss, sink);
         }
+        // What is still queued was read later than this.
+        let told = self.window.batches.last().map_or(now, |batch| batch.mono);
         self.window.reset();
-        if now != u64::MAX && now.saturating_sub(self.forgot_at) > FORGET_EVERY {
-            self.forgot_at = now;
-            self.procs.forget(now);
+        self.procs.all_told();
+        if told != u64::MAX && told.saturating_sub(self.forgot_at) > FORGET_EVERY {
+            self.forgot_at = told;
+            self.procs.forget(told);
         }
         if self.tree.trim() {
             self.routes.clear();
@@ -514,6 +517,6 @@ impl Pipeline {
 }
 
 /// How often, in nanoseconds, dead processes whose time has come are forgotten.
-const FORGET_EVERY: u64 = 1_000_000_000;
+const FORGET_EVERY: u64 = 200_000_000;
 /// Into how many ticks the life time of an unused directory is divided.
 const TICKS_OF_TTL: u16 = 16;

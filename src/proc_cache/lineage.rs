@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::process::{Id, Process, Version};
+use super::process::{Id, Process, Version, file_name};
 use super::record::Comm;
 use super::table::{Place, ProcTable, Who};
 
@@ -110,8 +110,7 @@ impl Named<'_> {
         let mut seen = life.versions.iter().take_while(|had| had.since <= when);
         let mut dropped = life.dropped.iter().flat_map(|dropped| &dropped.names);
         seen.any(|version| self.fits(version))
-            || dropped
-                .any(|name| **name == *self.comm || name.rsplit('/').next() == Some(self.group))
+            || dropped.any(|name| **name == *self.comm || file_name(name) == self.group)
     }
 }
 

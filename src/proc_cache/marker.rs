@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::process::{Traits, Version};
+use super::process::{Traits, Version, file_name};
 use super::record::Comm;
 
 /// The time within which an event happened, both ends included.
@@ -53,24 +53,24 @@ pub enum Part {
 /// An OPEN_EXEC event that no exec was found for yet.
 #[derive(Clone, Debug)]
 pub(super) struct Mark {
-    name: Arc<str>,
-    comm: Comm,
+    pub(super) name: Arc<str>,
+    pub(super) comm: Comm,
     /// The exec that it belongs to came after this.
-    from: u64,
-    stamp: Stamp,
+    pub(super) from: u64,
+    pub(super) stamp: Stamp,
 }
 
 /// Where the OPEN_EXEC of an exec stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stamp {
     /// 0 when it was not found.
-    place: u64,
+    pub(super) place: u64,
     /// It was added to an older record: it happened there or later.
-    is_merged: bool,
+    pub(super) is_merged: bool,
 }
 
 /// More marks than this without an exec are those of a process that only fails to exec.
-const MOST_PENDING: usize = 64;
+const MOST_PENDING: usize = 32;
 
 /// A name read back from /proc may be that of an exec still under way; after this it is settled.
 const SETTLED_AFTER: u64 = 100_000_000;
@@ -79,37 +79,22 @@ const SETTLED_AFTER: u64 = 100_000_000;
 #[derive(Debug, Default)]
 pub(super) struct Marks {
     pending: SmallVec<[Mark; 2]>,
+    /// The program of a script that was opened: its own opening comes next, and must not be taken
+    /// for an exec of its own.
+    interpreter: Option<Arc<str>>,
 }
 
 impl Marks {
-    /// An OPEN_EXEC of `name` stands at `place`.
-    pub(super) fn push(
-        &mut self,
-        name: Arc<str>,
-        comm: Comm,
-        from: u64,
-        place: u64,
-        is_merged: bool,
-    ) {
+    pub(super) fn push(&mut self, mark: Mark) {
         if self.pending.len() == MOST_PENDING {
             self.pending.remove(0);
         }
-        self.pending.push(Mark {
-            name,
-            comm,
-            from,
-            stamp: Stamp { place, is_merged },
-        });
+        self.pending.push(mark);
     }
 
     /// When the first of them can have been made.
     pub(super) fn since(&self) -> Option<u64> {
         self.pending.first().map(|mark| mark.from)
-    }
-
-    /// Whether enough have gathered to look which are still needed.
-    pub(super) fn is_long(&self) -> bool {
-        self.pending.len() >= MOST_PENDING / 4
     }
 
     /// Finds the exec of each mark among `versions`, which are in the order of time; returns which
@@ -121,12 +106,9 @@ impl Marks {
             .rposition(|version| version.stamp.place != 0)
             .map_or(0, |at| at + 1);
         let mut used = 0;
-        // A script's exec opens the script, whose name is the comm, and then the interpreter,
-        // whose name is the program's: the second must not be taken for an exec of its own.
-        let mut interpreter: Option<&str> = None;
         for (number, mark) in self.pending.iter().enumerate() {
-            if interpreter == Some(&*mark.name) {
-                interpreter = None;
+            let is_expected = |program: &mut Arc<str>| file_name(program) == &*mark.name;
+            if self.interpreter.take_if(is_expected).is_some() {
                 used = number + 1;
                 continue;
             }
@@ -135,9 +117,8 @@ impl Marks {
                 found.push((at, mark.stamp));
                 next = at + 1;
                 used = number + 1;
-                interpreter = versions[at]
-                    .exe_name()
-                    .filter(|&program| program != &*mark.name);
+                let program = versions[at].exe.clone();
+                self.interpreter = program.filter(|program| file_name(program) != &*mark.name);
             }
         }
         self.pending.drain(..used);

@@ -95,9 +95,7 @@ impl Version {
 
     /// The file name of the program.
     pub(super) fn exe_name(&self) -> Option<&str> {
-        self.exe
-            .as_deref()
-            .map(|path| path.rsplit('/').next().unwrap_or(path))
+        self.exe.as_deref().map(file_name)
     }
 
     pub(super) fn doubtful(&self) -> bool {
@@ -107,6 +105,11 @@ impl Version {
                 .with(Traits::DROPPED),
         )
     }
+}
+
+/// The last component of a path.
+pub(super) fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 /// One life of a pid.

@@ -4,10 +4,14 @@ use hashbrown::HashMap;
 
 use super::process::{Id, Process};
 
+/// Places in a chunk.
+const CHUNK: usize = 64;
+
 /// Processes by pid, the newest life of each first.
 #[derive(Debug, Default)]
 pub(super) struct Slab {
-    places: Vec<Option<Process>>,
+    /// In pieces, so that more of them is not a copy of all.
+    chunks: Vec<Box<[Option<Process>]>>,
     free: Vec<Id>,
     newest: HashMap<u32, Id>,
     next_serial: u64,
@@ -15,15 +19,25 @@ pub(super) struct Slab {
 
 impl Slab {
     pub(super) fn len(&self) -> usize {
-        self.places.len() - self.free.len()
+        self.chunks.len() * CHUNK - self.free.len()
     }
 
     pub(super) fn get(&self, id: Id) -> Option<&Process> {
-        self.places.get(id as usize)?.as_ref()
+        self.place(id)?.as_ref()
     }
 
     pub(super) fn get_mut(&mut self, id: Id) -> Option<&mut Process> {
-        self.places.get_mut(id as usize)?.as_mut()
+        self.place_mut(id)?.as_mut()
+    }
+
+    fn place(&self, id: Id) -> Option<&Option<Process>> {
+        let id = id as usize;
+        self.chunks.get(id / CHUNK)?.get(id % CHUNK)
+    }
+
+    fn place_mut(&mut self, id: Id) -> Option<&mut Option<Process>> {
+        let id = id as usize;
+        self.chunks.get_mut(id / CHUNK)?.get_mut(id % CHUNK)
     }
 
     /// The newest life of `pid`.
@@ -51,7 +65,7 @@ impl Slab {
 
     /// All lives of all pids.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Id, &Process)> {
-        let places = self.places.iter().enumerate();
+        let places = self.chunks.iter().flatten().enumerate();
         places.filter_map(|(id, place)| Some((id as Id, place.as_ref()?)))
     }
 
@@ -59,16 +73,22 @@ impl Slab {
     pub(super) fn insert(&mut self, mut process: Process) -> Id {
         process.serial = self.next_serial;
         self.next_serial += 1;
-        let id = self.free.pop().unwrap_or(self.places.len() as Id);
+        let id = self.free.pop().unwrap_or_else(|| self.grow());
         process.older = self.newest.insert(process.pid, id);
         let parent = process.parent;
-        if id as usize == self.places.len() {
-            self.places.push(Some(process));
-        } else {
-            self.places[id as usize] = Some(process);
+        if let Some(place) = self.place_mut(id) {
+            *place = Some(process);
         }
         self.count_child(parent, 1);
         id
+    }
+
+    /// Adds a chunk and returns its first place, the others of which are free.
+    fn grow(&mut self) -> Id {
+        let first = (self.chunks.len() * CHUNK) as Id;
+        self.chunks.push((0..CHUNK).map(|_| None).collect());
+        self.free.extend((first + 1..first + CHUNK as Id).rev());
+        first
     }
 
     /// Gives `id` another parent.
@@ -88,13 +108,19 @@ impl Slab {
 
     /// Takes out a life that nothing descends from, and expired ancestors that it was the last to need.
     pub(super) fn remove(&mut self, id: Id) {
-        let Some(process) = self.places.get_mut(id as usize).and_then(Option::take) else {
-            return;
-        };
+        let parent = self.take_out(id);
+        self.remove_unneeded(parent);
+    }
+
+    fn take_out(&mut self, id: Id) -> Option<Id> {
+        let &Process {
+            pid, older, parent, ..
+        } = self.get(id)?;
+        *self.place_mut(id)? = None;
         self.free.push(id);
-        self.unlink(id, &process);
-        self.count_child(process.parent, -1);
-        self.remove_unneeded(process.parent);
+        self.unlink(id, pid, older);
+        self.count_child(parent, -1);
+        parent
     }
 
     fn remove_unneeded(&mut self, mut id: Option<Id>) {
@@ -103,32 +129,24 @@ impl Slab {
             if !process.expired || process.children > 0 {
                 return;
             }
-            let parent = process.parent;
-            let Some(at) = id else { return };
-            let Some(process) = self.places[at as usize].take() else {
-                return;
-            };
-            self.free.push(at);
-            self.unlink(at, &process);
-            self.count_child(parent, -1);
-            id = parent;
+            id = id.and_then(|id| self.take_out(id));
         }
     }
 
-    fn unlink(&mut self, id: Id, process: &Process) {
-        let Some(mut at) = self.newest(process.pid) else {
+    fn unlink(&mut self, id: Id, pid: u32, older: Option<Id>) {
+        let Some(mut at) = self.newest(pid) else {
             return;
         };
         if at == id {
-            match process.older {
-                Some(older) => self.newest.insert(process.pid, older),
-                None => self.newest.remove(&process.pid),
+            match older {
+                Some(older) => self.newest.insert(pid, older),
+                None => self.newest.remove(&pid),
             };
             return;
         }
         while let Some(life) = self.get_mut(at) {
             if life.older == Some(id) {
-                life.older = process.older;
+                life.older = older;
                 return;
             }
             let Some(older) = life.older else { return };
@@ -147,13 +165,15 @@ impl Slab {
         if self.newest.capacity() > 1024 && self.newest.len() < self.newest.capacity() / 4 {
             self.newest.shrink_to_fit();
         }
-        while self.places.last().is_some_and(Option::is_none) {
-            self.places.pop();
+        let before = self.chunks.len();
+        while let Some(last) = self.chunks.last()
+            && last.iter().all(Option::is_none)
+        {
+            self.chunks.pop();
         }
-        let len = self.places.len();
-        self.free.retain(|&id| (id as usize) < len);
-        if len < self.places.capacity() / 4 {
-            self.places.shrink_to_fit();
+        if self.chunks.len() < before {
+            let len = self.chunks.len() * CHUNK;
+            self.free.retain(|&id| (id as usize) < len);
         }
     }
 }

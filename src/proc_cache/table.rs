@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
 
-use super::marker::{self, Moment, Span, Stamp, Stop};
+use super::marker::{self, Mark, Moment, Span, Stamp, Stop};
 use super::names::{Interner, UserNames};
 use super::process::{Dropped, Id, NEVER, Process, Said, Traits, UID_UNKNOWN, Version};
 use super::record::{Comm, ProcChange, ProcRecord};
@@ -20,12 +20,16 @@ const DEEPEST: u32 = 512;
 /// back, so that files closed by its end come after it; this is how long that may take.
 const LINGERS: u64 = 1_000_000_000;
 
+/// For so long events about a dead process may still come, or be told late.
+const NEEDED_FOR: u64 = LINGERS;
+
 /// How much the table may remember.
 #[derive(Clone, Copy, Debug)]
 pub struct ProcLimits {
     /// How long a dead process is remembered, in nanoseconds.
     pub ttl: u64,
-    /// How many dead processes are remembered at most, not counting ancestors of others.
+    /// How many dead processes are remembered at most, not counting ancestors of others and those
+    /// that died a moment ago.
     pub max_dead: usize,
 }
 
@@ -33,7 +37,7 @@ impl Default for ProcLimits {
     fn default() -> Self {
         Self {
             ttl: 600_000_000_000,
-            max_dead: 32_768,
+            max_dead: 8192,
         }
     }
 }
@@ -95,6 +99,14 @@ pub struct ProcStats {
     pub lost: u64,
 }
 
+/// The opening of a program by `pid`, read by the time `by`.
+#[derive(Debug)]
+struct Opened {
+    pid: u32,
+    by: u64,
+    mark: Mark,
+}
+
 /// A time in which records are missing.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hole {
@@ -115,6 +127,8 @@ pub struct ProcTable {
     pub(super) unknown: Arc<str>,
     pub(super) users: UserNames,
     pub(super) holes: Vec<Hole>,
+    /// OPEN_EXEC events of this read of the queue, in its order.
+    fresh: Vec<Opened>,
     forgot_nameless: u64,
     stats: ProcStats,
 }
@@ -130,6 +144,7 @@ impl ProcTable {
             unknown: "unknown".into(),
             users: UserNames::default(),
             holes: Vec::new(),
+            fresh: Vec::new(),
             forgot_nameless: 0,
             stats: ProcStats::default(),
         }
@@ -309,7 +324,6 @@ impl ProcTable {
         life.threads = life.threads.saturating_sub(u32::from(counted));
         if life.threads == 0 && life.first_thread_gone {
             life.gone = time;
-            self.stamp(id);
             self.bury(id, time);
         }
     }
@@ -317,9 +331,6 @@ impl ProcTable {
     /// Puts a dead process in the queue of those to forget.
     pub(super) fn bury(&mut self, id: Id, time: u64) {
         self.dead.push_back((time, id));
-        while self.dead.len() > self.limits.max_dead {
-            self.forget_oldest();
-        }
     }
 
     fn forget_oldest(&mut self) {
@@ -335,11 +346,16 @@ impl ProcTable {
         }
     }
 
-    /// Forgets the dead whose time has come; to be called now and then with the time of the
-    /// oldest event that may still be unread.
+    /// Forgets the dead whose time has come, and the oldest of too many; to be called now and then
+    /// with the time of the oldest event that may still be unread.
     pub fn forget(&mut self, now: u64) {
         let horizon = now.saturating_sub(self.limits.ttl);
-        while self.dead.front().is_some_and(|&(gone, _)| gone < horizon) {
+        let needed = now.saturating_sub(NEEDED_FOR);
+        let Self { dead, limits, .. } = self;
+        let many = dead.len().saturating_sub(limits.max_dead);
+        let old = dead.partition_point(|&(gone, _)| gone < horizon);
+        let count = dead.partition_point(|&(gone, _)| gone < needed).min(many);
+        for _ in 0..old.max(count) {
             self.forget_oldest();
         }
         self.holes.retain(|hole| hole.mended >= horizon);
@@ -418,6 +434,9 @@ impl ProcTable {
         if self.reused_unseen(self.lives.get(newest)?, span.to) {
             return None;
         }
+        if !self.fresh.is_empty() {
+            self.deliver(false);
+        }
         self.stamp(newest);
         let lives = self.candidates(newest, span.from);
         let mut line: SmallVec<[Stop<'_>; 4]> = SmallVec::new();
@@ -480,19 +499,37 @@ impl ProcTable {
     ///
     /// Places begin at 1. `is_merged` when the kernel added it to an older record of the same file.
     pub fn exec_seen(&mut self, pid: u32, name: &[u8], span: Span, place: u64, is_merged: bool) {
-        let Some(id) = self.lives.born_by(pid, span.to) else {
-            return;
+        let mark = Mark {
+            name: self.comms.share(name),
+            comm: Comm::new(name),
+            from: span.from,
+            stamp: Stamp { place, is_merged },
         };
-        let text = self.comms.share(name);
-        let Some(life) = self.lives.get_mut(id) else {
-            return;
-        };
-        let ended = !life.alive();
-        let marks = life.marks.get_or_insert_default();
-        marks.push(text, Comm::new(name), span.from, place, is_merged);
-        if marks.is_long() || ended {
-            self.stamp(id);
+        self.fresh.push(Opened {
+            pid,
+            by: span.to,
+            mark,
+        });
+    }
+
+    /// Hands the OPEN_EXEC events to the lives that they belong to: all of them before anything is
+    /// asked, and to those that go on when nothing was.
+    fn deliver(&mut self, only_living: bool) {
+        for opened in self.fresh.drain(..) {
+            let id = self.lives.born_by(opened.pid, opened.by);
+            let Some(life) = id.and_then(|id| self.lives.get_mut(id)) else {
+                continue;
+            };
+            if life.alive() || !only_living {
+                life.marks.get_or_insert_default().push(opened.mark);
+            }
         }
+    }
+
+    /// Everything that was read is told: OPEN_EXEC events of processes that have ended since are of
+    /// no use any more.
+    pub fn all_told(&mut self) {
+        self.deliver(true);
     }
 
     /// Finds the execs of the OPEN_EXEC events that are known of a life.
@@ -522,10 +559,7 @@ impl ProcTable {
                 at += 1;
             }
         }
-        // Nothing that has ended is still on its way into a program.
-        if let Some(life) = self.lives.get_mut(id).filter(|life| life.alive())
-            && marks.since().is_some()
-        {
+        if let Some(life) = self.lives.get_mut(id) {
             life.marks = Some(marks);
         }
     }

@@ -31,6 +31,20 @@ impl PollSet {
         self.control(libc::EPOLL_CTL_ADD, fd, libc::EPOLLPRI)
     }
 
+    /// Waits until one of them is readable.
+    pub fn wait(&self) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: 0, u64: 0 };
+        loop {
+            // SAFETY: room for the one event that is asked for; the descriptor is open.
+            let ready =
+                cvt(unsafe { libc::epoll_wait(self.fd.as_raw_fd(), &raw mut event, 1, -1) });
+            match ready {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other.map(drop),
+            }
+        }
+    }
+
     fn control(&self, op: libc::c_int, fd: BorrowedFd<'_>, events: libc::c_int) -> io::Result<()> {
         let mut event = libc::epoll_event {
             events: events as u32,

@@ -223,10 +223,14 @@ fn the_dead_are_bounded_in_number_and_time() {
                 exit(time + 2, pid),
             ],
         );
-        assert!(table.stats().dead <= 100);
+        table.forget(time + 3);
     }
     assert_eq!(named(table.at(5099, 5001 * MS)), exact("touch"));
-    assert!(table.at(4000, 5001 * MS).is_none());
+    // An event of the last moments may still be on its way, whatever the limit says.
+    assert_eq!(named(table.at(4200, 5001 * MS)), exact("touch"));
+    assert!(table.at(2900, 5001 * MS).is_none());
+    table.forget(5001 * MS + 3_000 * MS);
+    assert_eq!(table.stats().dead, 100);
     table.forget(5001 * MS + 9_000 * MS);
     assert_eq!(table.stats().dead, 100);
     table.forget(5001 * MS + 10_001 * MS);
@@ -250,6 +254,7 @@ fn a_process_that_forks_and_dies_for_ever_holds_a_bounded_past() {
         let (pid, time) = (100 + n as u32, (n + 10) * MS);
         apply(&mut table, &[fork(time, pid + 1, pid), exit(time + 1, pid)]);
     }
+    table.forget(9000 * MS);
     assert!(table.stats().dead < 1000, "{:?}", table.stats());
     let chain = table.chain(5100, 6000 * MS);
     assert!(chain.starts_with("5100|bomb|root;5099|bomb|root;"));
