@@ -15,6 +15,8 @@
 mod actor;
 #[path = "kernel/churn.rs"]
 mod churn;
+#[path = "kernel/deeds.rs"]
+mod deeds;
 #[path = "kernel/edges.rs"]
 mod edges;
 #[path = "kernel/flood.rs"]
@@ -51,6 +53,8 @@ mod storm;
 mod truth;
 #[path = "kernel/wait.rs"]
 mod wait;
+#[path = "kernel/who.rs"]
+mod who;
 #[path = "kernel/workers.rs"]
 mod workers;
 
@@ -83,6 +87,7 @@ fn main() -> ExitCode {
     kinds::list(&mut suite);
     scopes::list(&mut suite);
     groups::list(&mut suite);
+    who::list(&mut suite);
     logs::list(&mut suite);
     socket::list(&mut suite);
     layers::list(&mut suite);

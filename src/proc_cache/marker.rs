@@ -72,6 +72,10 @@ pub(super) struct Stamp {
 /// More marks than this without an exec are those of a process that only fails to exec.
 const MOST_PENDING: usize = 32;
 
+/// A program that gives up its rights before it works does so within this time of its start, also
+/// when it has to wait for a processor.
+const FIRST_STEPS: u64 = 50_000_000;
+
 /// A name read back from /proc may be that of an exec still under way; after this it is settled.
 const SETTLED_AFTER: u64 = 100_000_000;
 
@@ -142,6 +146,8 @@ pub(super) struct Stop<'a> {
     pub(super) ppid: u32,
     /// The first version of another life of the pid than that of the stop before.
     pub(super) is_birth: bool,
+    /// A life, or a program in it, begins with this version.
+    pub(super) is_start: bool,
 }
 
 impl Stop<'_> {
@@ -166,7 +172,7 @@ pub(super) struct Pick {
 /// Chooses among `line`, whose first stop is what the process was when the span began.
 pub(super) fn pick(line: &[Stop<'_>], moment: Moment) -> Pick {
     let bounds = bounds(line, moment.place);
-    let whole = within(line, bounds, moment.span);
+    let whole = within(line, bounds);
     let last = line.len() - 1;
     let differs = |chosen: usize, from: usize| {
         let others = &line[from..];
@@ -226,7 +232,7 @@ fn bounds(line: &[Stop<'_>], place: Option<u64>) -> Bounds {
 }
 
 /// Goes on from the last exec known to be behind the event to the last change before the next one.
-fn within(line: &[Stop<'_>], bounds: Bounds, span: Span) -> Pick {
+fn within(line: &[Stop<'_>], bounds: Bounds) -> Pick {
     let Bounds { base, end, places } = bounds;
     let was_entered = line[base].version.stamp.place != 0;
     let mut index = base;
@@ -244,7 +250,7 @@ fn within(line: &[Stop<'_>], bounds: Bounds, span: Span) -> Pick {
         let others = &line[base..=end];
         !others.iter().all(|stop| stop.looks_like(&line[index]))
     } else {
-        changed(&line[base..=index], span)
+        changed(&line[base..=index])
     };
     Pick {
         index,
@@ -256,20 +262,21 @@ fn within(line: &[Stop<'_>], bounds: Bounds, span: Span) -> Pick {
 
 /// Whether changes that leave no event make a difference.
 ///
-/// One change of user just after the birth or the exec is what programs do that give up their
+/// One change of user soon after the birth or the exec is what programs do that give up their
 /// rights before they work: then the later user is given without a doubt. A program that got
 /// rights by its exec is no such program: it works first.
-fn changed(line: &[Stop<'_>], span: Span) -> bool {
+fn changed(line: &[Stop<'_>]) -> bool {
     let pairs = || {
         line.windows(2)
             .map(|pair| (pair[0].version, pair[1].version))
     };
     let names = pairs().filter(|(old, new)| old.comm != new.comm).count();
-    let users = pairs().filter(|(old, new)| old.uid != new.uid).count();
+    let mut users = pairs().filter(|(old, new)| old.uid != new.uid);
     let first = line[0].version;
     let was_raised = first.traits.has(Traits::EXEC) && first.traits.has(Traits::UID_SET);
-    let is_fresh = first.since > span.from && !was_raised;
-    names > 0 || users > usize::from(is_fresh)
+    let is_start = line[0].is_start && !was_raised;
+    let gave_up = |(_, new): (_, &Version)| is_start && new.since <= first.since + FIRST_STEPS;
+    names > 0 || users.next().is_some_and(|change| !gave_up(change)) || users.next().is_some()
 }
 
 /// Whether a name that was read in /proc is too fresh to be trusted at `when`.

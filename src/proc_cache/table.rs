@@ -446,10 +446,12 @@ impl ProcTable {
             let (low, high) = (life.index_at(span.from), life.index_at(span.to));
             for (index, version) in life.versions.iter().enumerate().take(high + 1).skip(low) {
                 let is_birth = index == low && !line.is_empty();
+                let is_start = version.traits.has(Traits::EXEC) || index == 0 && life.birth_seen;
                 line.push(Stop {
                     version,
                     ppid: life.ppid,
                     is_birth,
+                    is_start,
                 });
                 places.push((id, index));
             }

@@ -38,7 +38,12 @@ pub(crate) struct Line {
     pub(crate) cmd: String,
     pub(crate) user: String,
     pub(crate) size: u64,
+    pub(crate) ppid: u32,
+    pub(crate) tgid: u32,
     pub(crate) chain: String,
+    pub(crate) exe: String,
+    /// `ambiguous`, `unknown`, or empty when it is exact.
+    pub(crate) attribution: String,
     pub(crate) lost: Option<i64>,
     pub(crate) since: Option<String>,
     pub(crate) cause: Option<String>,
@@ -120,8 +125,8 @@ fn one(row: &str) -> Result<Line, String> {
     line.cmd = scan.text(",\"cmd\":")?;
     line.user = scan.text(",\"user\":")?;
     line.size = scan.number(",\"file_size\":")?;
-    scan.number::<u32>(",\"ppid\":")?;
-    scan.number::<u32>(",\"tgid\":")?;
+    line.ppid = scan.number(",\"ppid\":")?;
+    line.tgid = scan.number(",\"tgid\":")?;
     line.chain = scan.text(",\"chain\":")?;
     while let Some(rest) = scan.rest.strip_prefix(",\"") {
         let (key, rest) = rest.split_once("\":").ok_or("a key without an end")?;
@@ -137,7 +142,8 @@ fn one(row: &str) -> Result<Line, String> {
             "from" | "to" => line.other = line.other.or_else(|| Some(value.into_bytes())),
             "since" => line.since = Some(value),
             "cause" => line.cause = Some(value),
-            "exe" | "attribution" => {}
+            "exe" => line.exe = value,
+            "attribution" => line.attribution = value,
             _ => return Err(format!("unknown key '{key}'")),
         }
     }

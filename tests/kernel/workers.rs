@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use crate::actor::Actor;
-use crate::{churn, edges, flood, rmrf, socket, storm};
+use crate::{churn, edges, flood, rmrf, socket, storm, who};
 
 const VARIABLE: &str = "FSMON_KERNEL_WORKER";
 
@@ -101,6 +101,7 @@ pub(crate) fn is_worker() -> bool {
             Path::new(word(1)),
             number(2),
         ),
+        "spawn" => who::spawn(word(0), number(1), number(2)),
         "numbers" => edges::work(Path::new(word(0)), Path::new(word(1))),
         "client" => socket::work(Path::new(word(0))),
         _ => panic!("no such job: {job}"),
