@@ -27,6 +27,8 @@ mod ground;
 mod groups;
 #[path = "kernel/kinds.rs"]
 mod kinds;
+#[path = "kernel/late.rs"]
+mod late;
 #[path = "kernel/layers.rs"]
 mod layers;
 #[path = "kernel/life.rs"]
@@ -39,6 +41,8 @@ mod logs;
 mod nasty;
 #[path = "kernel/processes.rs"]
 mod processes;
+#[path = "kernel/programs.rs"]
+mod programs;
 #[path = "kernel/recorder.rs"]
 mod recorder;
 #[path = "kernel/rmrf.rs"]
@@ -49,6 +53,8 @@ mod scopes;
 mod socket;
 #[path = "kernel/storm.rs"]
 mod storm;
+#[path = "kernel/trees.rs"]
+mod trees;
 #[path = "kernel/truth.rs"]
 mod truth;
 #[path = "kernel/wait.rs"]
@@ -88,6 +94,9 @@ fn main() -> ExitCode {
     scopes::list(&mut suite);
     groups::list(&mut suite);
     who::list(&mut suite);
+    programs::list(&mut suite);
+    late::list(&mut suite);
+    trees::list(&mut suite);
     logs::list(&mut suite);
     socket::list(&mut suite);
     layers::list(&mut suite);
@@ -95,6 +104,7 @@ fn main() -> ExitCode {
     processes::list(&mut suite);
     if !arguments.list && suite.is_root {
         ground::sweep();
+        late::restore_pids();
     }
     libtest_mimic::run(&arguments, suite.trials).exit_code()
 }
@@ -137,7 +147,7 @@ impl Suite {
     }
 
     /// A test that measures, so that no other may run beside it.
-    fn alone(&mut self, name: &str, tools: &[&'static str], body: fn()) {
+    fn alone(&mut self, name: &str, tools: &[&'static str], body: impl FnOnce() + Send + 'static) {
         self.add(name.to_owned(), tools, true, body);
     }
 

@@ -272,15 +272,20 @@ impl Core {
             Outcome::Lost(loss) => {
                 *lost += loss.count.unwrap_or(1);
                 writer.loss(&groups(watches), &loss);
-                let count = loss.count.map_or_else(
-                    || "an unknown number of".to_owned(),
-                    |count| count.to_string(),
-                );
+                let count = number_of(&loss);
                 reporter.say_folded(
                     Level::Error,
                     "lost",
                     &format!("{count} events lost ({}); {lost} since start", loss.cause),
                 );
+            }
+            Outcome::ProcessesLost(loss) => {
+                writer.loss(&groups(watches), &loss);
+                let count = number_of(&loss);
+                let what = format!(
+                    "{count} process records lost: who did something may be unknown, and missing in the log of a command group"
+                );
+                reporter.say_folded(Level::Error, "processes", &what);
             }
         });
         if let Err(error) = stepped {
@@ -488,12 +493,17 @@ impl Core {
         let pipeline = self.engine.pipeline();
         let (directories, bytes) = pipeline.directories();
         let (files, counts) = (pipeline.files(), pipeline.counts());
+        let processes = pipeline.processes().stats();
+        let proc_ttl = self.config.cache.proc_ttl.as_secs();
         let (held, dropped, lost) = (self.feed.most_held(), self.writer.dropped, self.lost);
         self.reporter.debug(|| {
             format!(
                 "statistics: {directories} directories in {bytes} bytes, {files} files, {} records, {} lines, {} own, {} asked, {} unplaced, \
-                 {} ambiguous, {} unknown, {} malformed, {lost} lost, {dropped} dropped, {held} bytes held at most",
-                counts.records, counts.told, counts.own, counts.asked, counts.unplaced, counts.ambiguous, counts.unknown, counts.malformed
+                 {} exact, {} ambiguous, {} unknown, {} malformed, {lost} lost, {dropped} dropped, {held} bytes held at most; \
+                 {} processes alive, {} dead ones remembered for up to {proc_ttl} s, {} process records, {} of them lost",
+                counts.records, counts.told, counts.own, counts.asked, counts.unplaced,
+                counts.told - counts.ambiguous - counts.unknown, counts.ambiguous, counts.unknown, counts.malformed,
+                processes.alive, processes.dead, processes.records, processes.lost
             )
         });
     }
@@ -514,6 +524,13 @@ pub fn say_bad_lines(reporter: &Reporter, bad: &[crate::monitored::BadLine]) {
             ),
         );
     }
+}
+
+fn number_of(loss: &Loss) -> String {
+    loss.count.map_or_else(
+        || "an unknown number of".to_owned(),
+        |count| count.to_string(),
+    )
 }
 
 fn groups(watches: &WatchSet) -> Vec<GroupName> {

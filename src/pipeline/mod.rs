@@ -32,7 +32,7 @@ use crate::dir_cache::{DirTree, FileTable, NodeId};
 use crate::event::{EventType, FileEvent, WallTime};
 use crate::fid_parser::raw::{FsId, HandleKey};
 use crate::monitored::{GroupName, WatchSet};
-use crate::proc_cache::{ProcRecord, ProcTable};
+use crate::proc_cache::{ProcChange, ProcRecord, ProcTable};
 use probe::Probe;
 
 /// What was read in one go from one group of marks.
@@ -111,6 +111,8 @@ pub enum Outcome<'a> {
     MountsMoved,
     /// Events were lost.
     Lost(Loss),
+    /// What was said of processes was lost: who did something in that time may be unknown.
+    ProcessesLost(Loss),
 }
 
 /// What the pipeline counted since it started.
@@ -173,6 +175,8 @@ pub struct Pipeline {
     moved: returns::Moved,
     ends: ends::Ends,
     procs: ProcTable,
+    /// Process records that are missing, and were not told of yet.
+    procs_lost: Option<Loss>,
     people: enrich::People,
     counts: Counts,
     /// When dead processes were last forgotten.
@@ -206,6 +210,7 @@ impl Pipeline {
             moved: returns::Moved::default(),
             ends: ends::Ends::default(),
             procs,
+            procs_lost: None,
             people: enrich::People::default(),
             counts: Counts::default(),
             forgot_at: 0,
@@ -451,6 +456,18 @@ impl Pipeline {
     fn apply_processes(&mut self, batch: &Batch) {
         for record in &batch.procs {
             self.procs.apply(record);
+            if let ProcChange::Lost { count, since } = record.what {
+                let ago = i64::try_from(batch.mono.saturating_sub(since)).unwrap_or(0);
+                let count = Some(count).filter(|count| *count > 0);
+                let loss = self.procs_lost.get_or_insert(Loss {
+                    count: Some(0),
+                    since: WallTime(batch.wall.0 - ago),
+                    until: batch.wall,
+                    cause: PROCESSES_LOST,
+                });
+                loss.count = loss.count.zip(count).map(|(all, more)| all + more);
+                loss.until = batch.wall;
+            }
         }
         if self.procs.needs_resync() {
             // Without /proc what was lost stays unknown, and is told as unknown.
@@ -469,6 +486,9 @@ impl Pipeline {
 
     /// The queue was seen empty: what only unread records could refer to may go.
     fn end_window(&mut self, now: u64, sink: &mut dyn FnMut(Outcome<'_>)) {
+        if let Some(loss) = self.procs_lost.take() {
+            sink(Outcome::ProcessesLost(loss));
+        }
         if self.window.overflowed {
             self.window.overflowed = false;
             let until = self
@@ -518,5 +538,7 @@ impl Pipeline {
 
 /// How often, in nanoseconds, dead processes whose time has come are forgotten.
 const FORGET_EVERY: u64 = 200_000_000;
+/// As it stands in a GAP line.
+const PROCESSES_LOST: &str = "process records lost: who did something may be unknown";
 /// Into how many ticks the life time of an unused directory is divided.
 const TICKS_OF_TTL: u16 = 16;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::probe::{Probe, Whereabouts};
 use super::*;
-use crate::event::EventType;
+use crate::event::{Attribution, EventType};
 use crate::fid_parser::bits;
 use crate::fid_parser::wire::build::{event, info_fid};
 use crate::monitored::{Watch, WatchOptions};
@@ -109,6 +109,15 @@ struct Bench {
     table: Table,
     lines: Vec<String>,
     now: u64,
+    /// Lines show the name of the process and how sure it is, not the pid.
+    names: bool,
+}
+
+fn name_of(event: &FileEvent) -> String {
+    match event.attribution {
+        Attribution::Exact => event.cmd.to_string(),
+        other => format!("{}?{other:?}", event.cmd),
+    }
 }
 
 impl Bench {
@@ -152,6 +161,7 @@ impl Bench {
             table: Table::default(),
             lines: Vec::new(),
             now: 1_000_000_000,
+            names: false,
         }
     }
 
@@ -170,6 +180,7 @@ impl Bench {
             table,
             lines,
             now,
+            names,
         } = self;
         *now += 1_000_000;
         pipeline.step(batches, *now, table, &mut |outcome| match outcome {
@@ -189,6 +200,7 @@ impl Bench {
                     .other_path
                     .as_ref()
                     .map(|other| format!(" <> {}", String::from_utf8_lossy(other)));
+                let who = if *names { name_of(event) } else { who };
                 lines.push(format!(
                     "{group}{} {path} {who}{}",
                     event.kind,
@@ -196,6 +208,12 @@ impl Bench {
                 ));
             }
             Outcome::Lost(loss) => lines.push(format!("LOST {:?}", loss.count)),
+            Outcome::ProcessesLost(loss) => {
+                lines.push(format!(
+                    "PROCESSES LOST {:?} since {}",
+                    loss.count, loss.since.0
+                ));
+            }
             Outcome::RootMayBeGone { root } => {
                 lines.push(format!("GONE {}", String::from_utf8_lossy(root)))
             }
@@ -211,3 +229,4 @@ impl Bench {
 
 mod places;
 mod rules;
+mod who;

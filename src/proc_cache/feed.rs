@@ -212,9 +212,18 @@ impl ProcFeed {
         for open in &mut self.rings {
             let since = std::mem::replace(&mut open.drained_at, cut);
             let (held, paths) = (&mut self.held, &mut self.paths);
-            open.ring.drain(|raw| {
+            let was_full = open.ring.drain(|raw| {
                 held.extend(wire::parse(raw).map(|side| record(side, since, paths)));
             });
+            if was_full {
+                let what = ProcChange::Doubt { since };
+                held.push(ProcRecord {
+                    time: cut,
+                    pid: 0,
+                    tid: 0,
+                    what,
+                });
+            }
         }
         self.drain_connector(cut);
         // Stable and linear on what it mostly gets, one ascending run for each source.
@@ -273,7 +282,7 @@ impl ProcFeed {
 
     /// Opens rings on CPUs that have come online since; to be called now and then.
     ///
-    /// A new ring is announced by a `Lost` record, as nobody saw what ran there before it, and by
+    /// A new ring is announced by a `Doubt` record, as nobody saw what ran there before it, and by
     /// `true`: the poll set has changed.
     pub fn follow_cpus(&mut self, out: &mut Vec<ProcRecord>) -> io::Result<bool> {
         if self.rings.is_empty() {
@@ -306,7 +315,7 @@ impl ProcFeed {
             time: clock::monotonic(),
             pid: 0,
             tid: 0,
-            what: ProcChange::Lost { count: 0, since },
+            what: ProcChange::Doubt { since },
         });
         Ok(true)
     }

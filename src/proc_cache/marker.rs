@@ -132,7 +132,9 @@ impl Marks {
 
 impl Mark {
     fn fits(&self, version: &Version) -> bool {
+        // A name that was read in /proc can be that of the exec after.
         version.traits.has(Traits::EXEC)
+            && version.read_at == 0
             && version.since > self.from
             && (version.exe_name() == Some(&*self.name) || *version.comm == *self.comm.text())
     }
@@ -252,8 +254,10 @@ fn within(line: &[Stop<'_>], bounds: Bounds) -> Pick {
     } else {
         changed(&line[base..=index])
     };
+    let is_half = line[index].version.exe.is_none();
     Pick {
-        index,
+        // Of two that look the same, one whose program is known.
+        index: if is_half && !is_doubtful { base } else { index },
         is_doubtful,
         places,
         lasts: false,

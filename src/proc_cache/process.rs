@@ -90,7 +90,10 @@ impl Version {
 
     /// Whether nobody could tell the two apart in a log.
     pub(super) fn looks_like(&self, other: &Self) -> bool {
-        self.comm == other.comm && self.uid == other.uid && self.exe == other.exe
+        // The path of a program follows its name by microseconds.
+        let half = |version: &Self| version.traits.has(Traits::EXEC) && version.mapped_at == 0;
+        let same_exe = self.exe == other.exe || half(self) || half(other);
+        self.comm == other.comm && self.uid == other.uid && same_exe
     }
 
     /// The file name of the program.

@@ -96,6 +96,11 @@ pub enum ProcChange {
         /// The uid.
         uid: u32,
     },
+    /// Records may be missing, but nobody says that any are.
+    Doubt {
+        /// Nothing is missing before this time.
+        since: u64,
+    },
     /// Records are missing.
     Lost {
         /// How many, 0 when the kernel does not say.

@@ -20,6 +20,9 @@ const DEEPEST: u32 = 512;
 /// back, so that files closed by its end come after it; this is how long that may take.
 const LINGERS: u64 = 1_000_000_000;
 
+/// An exit of an ordinary process is over by then, and its pid can be another's.
+const EXIT_LASTS: u64 = 50_000_000;
+
 /// For so long events about a dead process may still come, or be told late.
 const NEEDED_FOR: u64 = LINGERS;
 
@@ -189,13 +192,17 @@ impl ProcTable {
             ProcChange::Euid { uid } => {
                 self.change(record, |life| life.thread_becomes_user(time, *uid));
             }
-            ProcChange::Lost { count, since } => self.lose(*count, *since, time),
+            ProcChange::Doubt { since } => self.doubt(*since, time),
+            ProcChange::Lost { count, since } => {
+                self.stats.losses += 1;
+                self.stats.lost = self.stats.lost.saturating_add((*count).max(1));
+                self.doubt(*since, time);
+            }
         }
     }
 
-    fn lose(&mut self, count: u64, from: u64, to: u64) {
-        self.stats.losses += 1;
-        self.stats.lost = self.stats.lost.saturating_add(count.max(1));
+    /// Records of this time may be missing.
+    fn doubt(&mut self, from: u64, to: u64) {
         match self.holes.last_mut().filter(|hole| hole.mended == NEVER) {
             Some(hole) => {
                 hole.from = hole.from.min(from);
@@ -480,7 +487,7 @@ impl ProcTable {
             .and_then(|life| life.older)
         {
             life = self.lives.get(older);
-            if life.is_none_or(|life| life.gone.saturating_add(LINGERS) < from) {
+            if life.is_none_or(|life| life.gone.saturating_add(EXIT_LASTS) < from) {
                 break;
             }
             lives.insert(0, older);

@@ -46,6 +46,8 @@ const DATA_HEAD: usize = 1024;
 const DATA_TAIL: usize = 1032;
 
 const HEADER: usize = 8;
+/// An MMAP2 record with a path of PATH_MAX bytes is the largest there is.
+const LARGEST: u64 = 4096 + 128;
 
 /// `struct perf_event_attr` as far as Linux 4.1 knew it; the kernel takes the rest as zero.
 #[repr(C)]
@@ -159,10 +161,13 @@ impl Ring {
         self.cpu
     }
 
-    /// Hands every record that is complete now to `each`, oldest first, and frees its room.
-    pub fn drain(&mut self, mut each: impl FnMut(RawRecord<'_>)) {
+    /// Hands every record that is complete now to `each`, oldest first, and frees its room. Returns
+    /// whether a record may have found no room: how many did, the kernel says only when it writes
+    /// the next one that fits.
+    pub fn drain(&mut self, mut each: impl FnMut(RawRecord<'_>)) -> bool {
         // The kernel stores data_head after the records it covers: acquire makes them visible.
         let head = self.word(DATA_HEAD).load(Ordering::Acquire);
+        let was_full = head - self.tail + LARGEST > self.size as u64;
         let mut seam = std::mem::take(&mut self.seam);
         while self.tail < head {
             let at = (self.tail % self.size as u64) as usize;
@@ -190,6 +195,7 @@ impl Ring {
         self.seam = seam;
         // Release: the kernel may overwrite what lies before the tail only after we have read it.
         self.word(DATA_TAIL).store(self.tail, Ordering::Release);
+        was_full
     }
 
     fn word(&self, offset: usize) -> &AtomicU64 {

@@ -111,7 +111,7 @@ pub(crate) struct Maker {
     pub(crate) above: Vec<&'static str>,
     /// The chain of the process that started all.
     pub(crate) root: String,
-    /// Another name that an ambiguous line may give.
+    /// The other name that an ambiguous line may give; without it, any.
     pub(crate) or: Option<&'static str>,
 }
 
@@ -139,8 +139,8 @@ const FIELDS: [&str; 7] = ["pid", "tgid", "ppid", "cmd", "user", "exe", "chain"]
 
 impl Verdict {
     /// Holds every line against the name of its file; each of `casts` knows the makers of one worker.
-    pub(crate) fn of(
-        lines: &[Line],
+    pub(crate) fn of<'a>(
+        lines: impl IntoIterator<Item = &'a Line>,
         stage: &Stage,
         casts: &[HashMap<&'static str, Maker>],
     ) -> Self {
@@ -188,14 +188,10 @@ impl Verdict {
             maker.has_chain(line, [pid, parent, user]),
         ];
         for ((field, name), right) in self.fields.iter_mut().zip(FIELDS).zip(right) {
+            let is_other = name == "cmd" && maker.or.is_some_and(|or| !right && line.cmd != or);
             match line.attribution.as_str() {
-                "ambiguous"
-                    if right || maker.or.is_some_and(|or| name != "cmd" || line.cmd == or) =>
-                {
-                    field.ambiguous += 1;
-                }
+                "ambiguous" if !is_other => field.ambiguous += 1,
                 "unknown" => field.unknown += 1,
-                "ambiguous" if name != "cmd" => field.ambiguous += 1,
                 _ if right => field.right += 1,
                 attribution => {
                     field.wrong += 1;

@@ -189,6 +189,11 @@ pub(crate) fn sweep() {
     }
 }
 
+/// Where the machine's number of pids is kept while a test lowers it.
+pub(crate) fn kept_pid_max() -> PathBuf {
+    base().join("fsmon-kernel-pid-max")
+}
+
 fn base() -> PathBuf {
     std::env::temp_dir().canonicalize().unwrap()
 }

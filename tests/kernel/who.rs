@@ -1,6 +1,7 @@
 //! Who did it: every field about the process, for processes that live half a millisecond.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Suite;
@@ -16,7 +17,8 @@ pub(crate) fn list(suite: &mut Suite) {
     }
 }
 
-/// Starts `count` processes, one after the other, each going through the scripts of a file in turn.
+/// Starts `count` processes, one after the other, each going through the scripts of a file in turn;
+/// `@` stands for the round.
 pub(crate) fn spawn(scripts: &str, first: usize, count: usize) {
     let text = std::fs::read_to_string(scripts).unwrap();
     let scripts: Vec<Vec<&str>> = text
@@ -25,8 +27,8 @@ pub(crate) fn spawn(scripts: &str, first: usize, count: usize) {
         .collect();
     for number in first..first + count {
         let script = &scripts[number % scripts.len()];
-        let number = (number / scripts.len()).to_string();
-        let words = script[1..].iter().map(|word| word.replace('#', &number));
+        let round = (number / scripts.len()).to_string();
+        let words = script[1..].iter().map(|word| word.replace('@', &round));
         let status = Command::new(script[0]).args(words).status().unwrap();
         assert!(status.success(), "{script:?}: {status}");
     }
@@ -56,31 +58,50 @@ impl Cast {
         cmd: &'static str,
         exe: &str,
         above: &[&'static str],
-    ) {
-        self.sorts.insert(
-            sort,
-            Maker {
-                cmd,
-                exe: exe.to_owned(),
-                above: above.to_vec(),
-                root: String::new(),
-                or: None,
-            },
-        );
+    ) -> &mut Maker {
+        let maker = Maker {
+            cmd,
+            exe: exe.to_owned(),
+            above: above.to_vec(),
+            root: String::new(),
+            or: None,
+        };
+        self.sorts.entry(sort).insert_entry(maker).into_mut()
     }
 
     /// Runs `rounds` rounds of all scripts, shared by two workers, whose chains end those of all makers.
-    pub(crate) fn play(
-        &mut self,
+    pub(crate) fn play(&self, ground: &Ground, rounds: usize) -> Vec<HashMap<&'static str, Maker>> {
+        let list = self.write(ground);
+        let count = rounds / 2 * self.scripts.len();
+        self.perform(&list, &[(0, count), (count, count)], |_| ())
+    }
+
+    /// Runs each script once, all at the same time; `meanwhile` can ask whether all are done.
+    pub(crate) fn play_at_once(
+        &self,
         ground: &Ground,
-        rounds: usize,
+        meanwhile: impl FnOnce(&mut dyn FnMut() -> bool),
     ) -> Vec<HashMap<&'static str, Maker>> {
+        let list = self.write(ground);
+        let parts: Vec<_> = (0..self.scripts.len()).map(|at| (at, 1)).collect();
+        self.perform(&list, &parts, meanwhile)
+    }
+
+    fn write(&self, ground: &Ground) -> PathBuf {
         let list = ground.dir.join("scripts");
         std::fs::write(&list, self.scripts.join("\n")).unwrap();
-        let count = rounds / 2 * self.scripts.len();
-        let mut workers: Vec<Worker> = [0, count]
-            .into_iter()
-            .map(|first| {
+        list
+    }
+
+    fn perform(
+        &self,
+        list: &Path,
+        parts: &[(usize, usize)],
+        meanwhile: impl FnOnce(&mut dyn FnMut() -> bool),
+    ) -> Vec<HashMap<&'static str, Maker>> {
+        let mut workers: Vec<Worker> = parts
+            .iter()
+            .map(|(first, count)| {
                 let (first, count) = (first.to_string(), count.to_string());
                 Worker::new("spawn", &[list.to_str().unwrap(), &first, &count])
             })
@@ -99,6 +120,7 @@ impl Cast {
         for worker in &mut workers {
             worker.go();
         }
+        meanwhile(&mut || workers.iter_mut().all(Worker::is_done));
         for worker in workers {
             worker.finish();
         }
@@ -106,17 +128,10 @@ impl Cast {
     }
 }
 
-/// 20,000 processes on both cores, half of them as another user, who became that in four ways.
-fn short_lives(kind: Fs) {
-    const ROUNDS: usize = 1600;
-    let ground = Ground::new();
-    let root = ground.mount(kind);
-    let stage = Stage::new(&root);
-    let home = Home::new(&ground);
-    home.configure("[logging]\nchain = \"always\"");
+fn cast_of_short_lives(stage: &Stage) -> Cast {
     let uid = STRANGER.to_string();
     let mut cast = Cast::new();
-    let file = |sort: &str| stage.file(sort, "#");
+    let file = |sort: &str| stage.file(sort, "@");
     for (sort, name) in [
         ("a", "plain-a"),
         ("b", "plain-b"),
@@ -174,7 +189,18 @@ fn short_lives(kind: Fs) {
         "drop",
     ]);
     cast.maker("child", "grandchild", &child, &["elder", "elder"]);
+    cast
+}
 
+/// 20,000 processes on both cores, half of them as another user, who became that in four ways.
+fn short_lives(kind: Fs) {
+    const ROUNDS: usize = 1600;
+    let ground = Ground::new();
+    let root = ground.mount(kind);
+    let stage = Stage::new(&root);
+    let home = Home::new(&ground);
+    home.configure("[logging]\nchain = \"always\"");
+    let cast = cast_of_short_lives(&stage);
     home.watch(
         "_global",
         &stage.made,
@@ -196,6 +222,59 @@ fn short_lives(kind: Fs) {
     verdict.check_all_right();
 }
 
+fn cast_of_execs(stage: &Stage) -> Cast {
+    let mut cast = Cast::new();
+    let file = |sort: &str| stage.file(sort, "@");
+    let names = ["first", "second", "third", "fourth", "fifth"];
+    let [first, second, third, fourth, fifth] = names.map(|name| stage.program(name));
+    for (p, t) in [("p", "t"), ("q", "u"), ("r", "v")] {
+        cast.script(&[
+            &first,
+            "make",
+            &file(p),
+            "become",
+            &second,
+            "x",
+            "make",
+            &file(t),
+        ]);
+        cast.maker(p, "first", &first, &[]).or = Some("second");
+        cast.maker(t, "second", &second, &[]);
+    }
+    cast.script(&[
+        &first,
+        "make",
+        &file("1"),
+        "become",
+        &second,
+        "x",
+        "make",
+        &file("2"),
+        "become",
+        &third,
+        "x",
+        "make",
+        &file("3"),
+        "become",
+        &fourth,
+        "x",
+        "become",
+        &fifth,
+        "x",
+        "make",
+        &file("5"),
+    ]);
+    for (sort, at) in [("1", 0), ("2", 1), ("3", 2), ("5", 4)] {
+        cast.maker(
+            sort,
+            names[at],
+            [&first, &second, &third, &fourth, &fifth][at],
+            &[],
+        );
+    }
+    cast
+}
+
 /// What a process makes before an exec and after it, however late that is read.
 fn before_and_after(kind: Fs) {
     const ROUNDS: usize = 1250;
@@ -211,68 +290,32 @@ fn before_and_after(kind: Fs) {
         let mut home = Home::new(&ground);
         home.configure("[logging]\nchain = \"always\"");
         home.switches = (!delay.is_empty()).then_some(delay);
-        let mut cast = Cast::new();
-        let file = |sort: &str| stage.file(sort, "#");
-        let names = ["first", "second", "third", "fourth", "fifth"];
-        let [first, second, third, fourth, fifth] = names.map(|name| stage.program(name));
-        for (p, t) in [("p", "t"), ("q", "u"), ("r", "v")] {
-            cast.script(&[
-                &first,
-                "make",
-                &file(p),
-                "become",
-                &second,
-                "x",
-                "make",
-                &file(t),
-            ]);
-            cast.maker(p, "first", &first, &[]);
-            cast.maker(t, "second", &second, &[]);
-        }
-        cast.script(&[
-            &first,
-            "make",
-            &file("1"),
-            "become",
-            &second,
-            "x",
-            "make",
-            &file("2"),
-            "become",
-            &third,
-            "x",
-            "make",
-            &file("3"),
-            "become",
-            &fourth,
-            "x",
-            "become",
-            &fifth,
-            "x",
-            "make",
-            &file("5"),
-        ]);
-        for (sort, at) in [("1", 0), ("2", 1), ("3", 2), ("5", 4)] {
-            cast.maker(
-                sort,
-                names[at],
-                [&first, &second, &third, &fourth, &fifth][at],
-                &[],
-            );
-        }
-        home.watch("_global", &stage.made, &["-r", "-t", "CREATE"]);
+        let cast = cast_of_execs(&stage);
+        home.watch("_global", &stage.made, &["-r", "-t", "CREATE,CLOSE_WRITE"]);
         let mut recorder = home.start();
         let casts = cast.play(&ground, ROUNDS);
         recorder.settle("_global", &stage.made);
         recorder.stop();
-        let verdict = Verdict::of(&home.log("_global"), &stage, &casts);
-        verdict.print(&format!(
-            "before and after an exec on {}, {delay}",
+        let lines = home.log("_global");
+        let of_kind = |kind: &'static str| {
+            let lines = lines.iter().filter(move |line| line.kind == kind);
+            Verdict::of(lines, &stage, &casts)
+        };
+        let (made, closed) = (of_kind("CREATE"), of_kind("CLOSE_WRITE"));
+        made.print(&format!(
+            "CREATE before and after an exec on {}, {delay}",
+            kind.name()
+        ));
+        closed.print(&format!(
+            "CLOSE_WRITE before and after an exec on {}, {delay}",
             kind.name()
         ));
         for sort in cast.sorts.keys() {
-            verdict.check_told(sort, "CREATE", ROUNDS);
+            made.check_told(sort, "CREATE", ROUNDS);
+            closed.check_told(sort, "CLOSE_WRITE", ROUNDS);
         }
-        verdict.check_all_right();
+        made.check_all_right();
+        // The kernel adds the close to the unread record of the making, from before the exec.
+        closed.check_never_wrong();
     }
 }

@@ -44,6 +44,11 @@ impl Worker {
         self.child.id()
     }
 
+    /// Whether it has ended.
+    pub(crate) fn is_done(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Lets it begin.
     pub(crate) fn go(&mut self) {
         self.input.as_mut().unwrap().write_all(b"\n").unwrap();

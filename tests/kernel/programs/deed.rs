@@ -7,7 +7,9 @@
 //! - `open-become PATH NAME`: the same by descriptor; `memory-become NAME`: from a copy in memory
 //! - `fork`, `clone3`: the child goes on, this process waits for it; `leave`: it does not wait
 //! - `spawn PATH NAME`: like fork and become, by posix_spawn
-//! - `each N`: N children, one after the other, go on with the rest, in which `#` is their number
+//! - `each N`: N children, one after the other, go on with the rest, where the first `#` of each word
+//!   is their number
+//! - `script PATH`: nothing; what the interpreter of the script PATH is given before its words
 //! - `thread PREFIX`: a second thread makes a file
 //! - `setuid UID`, `seteuid UID`, `name NAME`, `setsid`; `wait`: for a line of input
 
@@ -126,6 +128,7 @@ impl Life {
                 let name = CString::new(self.word()).unwrap();
                 assert_eq!(unsafe { prctl(PR_SET_NAME, name.as_ptr()) }, 0);
             }
+            "script" => drop(self.word()),
             "setsid" => assert!(unsafe { setsid() } > 0),
             "wait" => drop(stdin().read_line(&mut String::new()).unwrap()),
             _ => panic!("no such word: {word}"),
@@ -162,7 +165,7 @@ impl Life {
                 self.parent = me;
                 let number = number.to_string();
                 for word in &mut self.words {
-                    *word = word.replace('#', &number);
+                    *word = word.replacen('#', &number, 1);
                 }
                 return;
             }
