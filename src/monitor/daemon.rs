@@ -25,6 +25,7 @@ use crate::monitored::path::quoted;
 use crate::monitored::{Store, WatchSet};
 use crate::pipeline::{Pipeline, Settings};
 use crate::proc_cache::{FeedOptions, ProcFeed, ProcLimits, ProcTable};
+use crate::sys::caps::{self, Cap};
 use crate::sys::files::as_user;
 use crate::sys::{async_fd, clock};
 
@@ -59,6 +60,11 @@ fn record(config: Config, reporter: &Arc<Reporter>) -> anyhow::Result<ExitCode> 
             );
         }
         begin(&mut core, &config, watches)?;
+        // Every other thread is started from here on and begins with what is left.
+        if let Err(error) = caps::keep_only(&NEEDED) {
+            let why = format!("capabilities that are needed no longer are kept: {error}");
+            reporter.say(Level::Warning, &why);
+        }
         reporter.announce("Starting file trace monitor...");
         reporter.announce("ready");
         let (alive, core_ended) = tokio::sync::oneshot::channel::<()>();
@@ -92,6 +98,18 @@ fn record(config: Config, reporter: &Arc<Reporter>) -> anyhow::Result<ExitCode> 
     });
     code
 }
+
+/// What is needed as long as it runs: marks on new filesystems and rings on new CPUs; files by their
+/// handles; programs of other users' processes, when /proc has to be read again; a user's rights in
+/// that user's directories; and root's own reach into directories of others.
+const NEEDED: [Cap; 6] = [
+    Cap::SYS_ADMIN,
+    Cap::DAC_READ_SEARCH,
+    Cap::SYS_PTRACE,
+    Cap::SETUID,
+    Cap::SETGID,
+    Cap::DAC_OVERRIDE,
+];
 
 fn work(core: &mut Core, inbox: &Receiver<Message>) -> bool {
     let reason = core.run(inbox);

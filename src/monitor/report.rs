@@ -9,6 +9,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::sys::caps;
+
 /// How much a message matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
@@ -58,7 +60,11 @@ impl Reporter {
         let (lines, printed) = sync_channel(WAITING);
         let printing = std::thread::Builder::new()
             .name("printer".to_owned())
-            .spawn(move || print(&printed));
+            .spawn(move || {
+                // To print takes no rights.
+                caps::keep_only(&[]).ok();
+                print(&printed);
+            });
         // Without a thread nothing is printed, and recording goes on.
         drop(printing);
         Self {

@@ -9,6 +9,7 @@
 
 pub mod account;
 pub mod async_fd;
+pub mod caps;
 pub mod clock;
 pub mod dirents;
 pub mod dirfd;
