@@ -45,6 +45,8 @@ mod processes;
 mod programs;
 #[path = "kernel/recorder.rs"]
 mod recorder;
+#[path = "kernel/rights.rs"]
+mod rights;
 #[path = "kernel/rmrf.rs"]
 mod rmrf;
 #[path = "kernel/scopes.rs"]
@@ -97,6 +99,7 @@ fn main() -> ExitCode {
     programs::list(&mut suite);
     late::list(&mut suite);
     trees::list(&mut suite);
+    rights::list(&mut suite);
     logs::list(&mut suite);
     socket::list(&mut suite);
     layers::list(&mut suite);

@@ -38,7 +38,7 @@ pub fn run_daemon(config: Config, debug: bool) -> anyhow::Result<ExitCode> {
 }
 
 fn record(config: Config, reporter: &Arc<Reporter>) -> anyhow::Result<ExitCode> {
-    let (group, dialect) = open_group(config.test.legacy_fanotify).map_err(without_rights)?;
+    let (group, dialect) = open_group(config.test.legacy_fanotify).map_err(NoFanotify)?;
     let lock = DaemonLock::take(&config.paths.lock, config.owner)?;
     let store = Store::open(&config.paths.store_file, config.owner);
     let (watches, bad) = store.load()?;
@@ -60,6 +60,9 @@ fn record(config: Config, reporter: &Arc<Reporter>) -> anyhow::Result<ExitCode> 
             );
         }
         begin(&mut core, &config, watches)?;
+        if !caps::has(Cap::DAC_READ_SEARCH) {
+            reporter.say(Level::Warning, "without CAP_DAC_READ_SEARCH files cannot be opened by their handles: paths of directories that were not seen to be made may be missing, and sizes are 0");
+        }
         // Every other thread is started from here on and begins with what is left.
         if let Err(error) = caps::keep_only(&NEEDED) {
             let why = format!("capabilities that are needed no longer are kept: {error}");
@@ -128,9 +131,14 @@ fn assemble(
     };
     let processes = match ProcFeed::open(options) {
         Ok(feed) => {
-            feed.ways()
-                .iter()
-                .for_each(|way| reporter.say(Level::Info, way));
+            for source in feed.sources() {
+                let level = if source.is_lacking {
+                    Level::Warning
+                } else {
+                    Level::Info
+                };
+                reporter.say(level, &source.text);
+            }
             Some(feed)
         }
         Err(error) => {
@@ -302,11 +310,31 @@ fn say_config(reporter: &Reporter, config: &Config, watches: &WatchSet) {
     }
 }
 
-fn without_rights(error: std::io::Error) -> anyhow::Error {
-    let hint = match error.raw_os_error() {
-        Some(1) => "\n  hint: run it with sudo, or give it CAP_SYS_ADMIN and CAP_DAC_READ_SEARCH",
-        Some(22 | 38) => "\n  hint: Linux 5.9 or later is needed, with CONFIG_FANOTIFY",
-        _ => "",
-    };
-    anyhow::anyhow!("cannot open fanotify: {error}{hint}")
+/// The kernel grants no fanotify group.
+#[derive(Debug)]
+pub struct NoFanotify(std::io::Error);
+
+impl NoFanotify {
+    /// What can be done about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self.0.raw_os_error()? {
+            EPERM => Some(
+                "run it with sudo, or give it rights: setcap cap_sys_admin,cap_dac_read_search,cap_net_admin+ep",
+            ),
+            EINVAL | ENOSYS => Some("Linux 5.9 or later is needed, with CONFIG_FANOTIFY"),
+            _ => None,
+        }
+    }
 }
+
+impl std::fmt::Display for NoFanotify {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "cannot open fanotify: {}", self.0)
+    }
+}
+
+impl std::error::Error for NoFanotify {}
+
+const EPERM: i32 = 1;
+const EINVAL: i32 = 22;
+const ENOSYS: i32 = 38;

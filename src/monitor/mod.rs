@@ -15,4 +15,4 @@ pub mod report;
 pub mod ways;
 pub mod writer;
 
-pub use daemon::run_daemon;
+pub use daemon::{NoFanotify, run_daemon};

@@ -63,6 +63,18 @@ pub enum Knowledge {
     Nothing,
 }
 
+/// A source of process records, or the lack of one.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// What is in force or missing, as a sentence.
+    pub text: String,
+    /// Processes will be known less well for it.
+    pub is_lacking: bool,
+}
+
+/// What it means that perf is missing.
+const WITHOUT_PERF: &str = "processes that end quickly are told as `unknown`";
+
 /// The open sources.
 #[derive(Debug)]
 pub struct ProcFeed {
@@ -73,7 +85,7 @@ pub struct ProcFeed {
     held: Vec<ProcRecord>,
     paths: Interner,
     knowledge: Knowledge,
-    ways: Vec<String>,
+    sources: Vec<Source>,
     cpus: String,
 }
 
@@ -85,7 +97,7 @@ struct OpenRing {
 }
 
 impl ProcFeed {
-    /// Opens what the kernel grants; what it refuses is told by [`ProcFeed::ways`].
+    /// Opens what the kernel grants; what it refuses is told by [`ProcFeed::sources`].
     pub fn open(options: FeedOptions) -> io::Result<Self> {
         let mut feed = Self {
             rings: Vec::new(),
@@ -93,7 +105,7 @@ impl ProcFeed {
             held: Vec::new(),
             paths: Interner::default(),
             knowledge: Knowledge::Nothing,
-            ways: Vec::new(),
+            sources: Vec::new(),
             cpus: fs::read_to_string(&options.online_cpus)?,
             options,
         };
@@ -106,8 +118,9 @@ impl ProcFeed {
             (false, None) => Knowledge::Nothing,
         };
         if !connector::in_first_pid_namespace() {
-            feed.ways.push(
-                "this is not the host's pid namespace: what outside processes do has no name"
+            feed.lacks(
+                "this is a pid namespace of its own: what processes outside of it do cannot be \
+                 attributed and is told as `unknown`; run fsmon in the host's (--pid=host)"
                     .into(),
             );
         }
@@ -116,22 +129,22 @@ impl ProcFeed {
 
     fn open_rings(&mut self) -> bool {
         if !self.options.perf {
-            self.ways
-                .push("process records: perf is switched off".into());
+            self.lacks(format!(
+                "process records: perf is switched off; {WITHOUT_PERF}"
+            ));
             return false;
         }
         match self.rings_of(&cpu_list(&self.cpus)) {
             Ok(rings) => {
                 let count = rings.len();
                 self.rings = rings;
-                self.ways
-                    .push(format!("process records: perf rings on {count} CPUs"));
+                self.has(format!("process records: perf rings on {count} CPUs"));
                 count > 0
             }
             Err(error) => {
-                self.ways.push(format!(
-                    "process records: perf refused ({error}); names of short-lived processes \
-                     will be missing"
+                self.lacks(format!(
+                    "process records: perf refused ({error}); {WITHOUT_PERF}; CAP_SYS_ADMIN or \
+                     CAP_PERFMON grants it, where a container's seccomp profile lets it pass"
                 ));
                 false
             }
@@ -140,8 +153,7 @@ impl ProcFeed {
 
     fn open_connector(&mut self, named: bool) {
         if !self.options.connector {
-            self.ways
-                .push("changes of user: the proc connector is switched off".into());
+            self.lacks("changes of user: the proc connector is switched off".into());
             return;
         }
         let wanted = if named {
@@ -152,19 +164,21 @@ impl ProcFeed {
         match Connector::open(wanted, clock::monotonic()) {
             Ok(connector) => {
                 if let Some(error) = connector.small_buffer() {
-                    self.ways.push(format!(
-                        "proc connector: the receive buffer stays small ({error}), losses are likelier"
+                    self.lacks(format!(
+                        "proc connector: the receive buffer stays small ({error}), losses are \
+                         likelier; CAP_NET_ADMIN makes it large"
                     ));
                 }
-                self.ways.push(match wanted {
+                self.has(match wanted {
                     Wanted::Users => "changes of user: proc connector".into(),
                     Wanted::Everything => "process records: proc connector and /proc".into(),
                 });
                 self.connector = Some(connector);
             }
-            Err(error) => self.ways.push(format!(
+            Err(error) => self.lacks(format!(
                 "changes of user: proc connector refused ({error}); a process that changes its \
-                 user is seen with the one it was born with"
+                 user is seen with the one it was born with; it takes the host's pid and network \
+                 namespaces"
             )),
         }
     }
@@ -183,8 +197,18 @@ impl ProcFeed {
     }
 
     /// What is in force and what is not, one sentence each, for the start-up lines.
-    pub fn ways(&self) -> &[String] {
-        &self.ways
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    fn has(&mut self, text: String) {
+        let is_lacking = false;
+        self.sources.push(Source { text, is_lacking });
+    }
+
+    fn lacks(&mut self, text: String) {
+        let is_lacking = true;
+        self.sources.push(Source { text, is_lacking });
     }
 
     /// How much can be known.
@@ -244,8 +268,7 @@ impl ProcFeed {
             return;
         };
         self.connector = None;
-        self.ways
-            .push(format!("the proc connector has failed ({error})"));
+        self.lacks(format!("the proc connector has failed ({error})"));
         self.knowledge = match self.knowledge {
             Knowledge::Full | Knowledge::NamesOnly => Knowledge::NamesOnly,
             Knowledge::WithoutNames | Knowledge::Nothing => Knowledge::Nothing,

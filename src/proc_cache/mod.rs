@@ -24,7 +24,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use feed::{FeedOptions, Knowledge, ProcFeed};
+pub use feed::{FeedOptions, Knowledge, ProcFeed, Source};
 pub use marker::{Moment, Part, Span};
 pub use record::{Comm, ProcChange, ProcRecord};
 pub use table::{ProcLimits, ProcStats, ProcTable, Who};

@@ -46,7 +46,7 @@ struct Seen {
 fn every_short_process_is_seen_whole() {
     const PROCESSES: usize = 3000;
     let mut feed = ProcFeed::open(FeedOptions::default()).unwrap();
-    assert_eq!(feed.knowledge(), Knowledge::Full, "{:?}", feed.ways());
+    assert_eq!(feed.knowledge(), Knowledge::Full, "{:?}", feed.sources());
     let mut records = Vec::new();
     let mut pids = Vec::new();
     for n in 0..PROCESSES {
@@ -96,7 +96,7 @@ fn without_perf_the_connector_brings_births_and_deaths() {
     };
     let mut feed = ProcFeed::open(options).unwrap();
     let knowledge = feed.knowledge();
-    assert_eq!(knowledge, Knowledge::WithoutNames, "{:?}", feed.ways());
+    assert_eq!(knowledge, Knowledge::WithoutNames, "{:?}", feed.sources());
     let mut child = Command::new("/bin/sleep").arg("600").spawn().unwrap();
     let (me, pid) = (std::process::id(), child.id());
     let mut records = Vec::new();

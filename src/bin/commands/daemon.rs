@@ -1,6 +1,7 @@
 //! `fsmon daemon`
 
 use fsmon::config::{CacheSettings, Config};
+use fsmon::monitor::{NoFanotify, run_daemon};
 
 use super::{Failure, Outcome};
 
@@ -46,5 +47,12 @@ pub(crate) fn run(args: &Args) -> Outcome {
         buffer_size: args.buffer_size,
     })
     .map_err(Failure::usage)?;
-    Ok(fsmon::monitor::run_daemon(config, args.debug)?)
+    run_daemon(config, args.debug).map_err(|error| {
+        let hint = error.downcast_ref().and_then(NoFanotify::hint);
+        let failure = Failure::from(error);
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    })
 }
