@@ -1,6 +1,6 @@
 //! What it costs to know who did it: `cargo bench --bench who` (as root).
 //!
-//! Short processes are started on two threads, first without touching a file, then making, closing
+//! Short processes are started by two others, first without touching a file, then making, closing
 //! and removing one each. The table shows the CPU time of the daemon beside that of a bare reader
 //! of the same events, which asks for nothing, attributes nothing and writes nothing, in the same
 //! run. The number of processes is the first argument, or 40,000.
@@ -28,6 +28,9 @@ use fsmon::sys::epoll::PollSet;
 use fsmon::sys::fanotify::{Group, MarkOn, Reporting};
 
 fn main() {
+    if let Ok(order) = std::env::var(STARTER) {
+        return start_half(&order);
+    }
     let wanted = std::env::args()
         .skip(1)
         .find_map(|word| word.parse().ok())
@@ -42,7 +45,18 @@ fn main() {
         .unwrap();
     assert!(mounted.success(), "root is needed to mount a tmpfs");
     let _unmount = Unmount(&tree);
-    let program = compiled(ground.path(), &tree);
+    let bare = [
+        "link-arg=-nostartfiles",
+        "link-arg=-nostdlib",
+        "link-arg=-static",
+        "relocation-model=static",
+    ];
+    let ended = compiled("bench/programs/ended.rs", &bare, &tree);
+    let deed = compiled(
+        "kernel/programs/deed.rs",
+        &["target-feature=+crt-static"],
+        &tree,
+    );
     let made = tree.join("made");
     fs::create_dir(&made).unwrap();
     let daemon = Daemon::start(&ground.path().join("home"), &made);
@@ -55,11 +69,14 @@ fn main() {
     let file = format!("{}/f.#", made.display());
     let quiet: [&str; 0] = [];
     let busy = ["make", &file, "drop"];
-    for (name, words) in [("no file touched", &quiet[..]), ("a file each", &busy[..])] {
+    for (name, program, words) in [
+        ("no file touched", &ended, &quiet[..]),
+        ("a file each", &deed, &busy[..]),
+    ] {
         let lines = daemon.lines();
         let (before, read, records) = (daemon.cpu(), reader.cpu(), reader.records());
         let started = Instant::now();
-        start_all(&program, words, wanted);
+        start_all(program, words, wanted);
         let rate = wanted as f64 / started.elapsed().as_secs_f64();
         daemon.settle(&made);
         let (cost, bare) = (daemon.cpu() - before, reader.cpu() - read);
@@ -85,36 +102,59 @@ fn millis(nanos: u64) -> f64 {
     nanos as f64 / 1e6
 }
 
-/// Starts `count` processes on two threads, each waiting for its own.
+/// Has two processes start `count` processes, one after the other each.
 fn start_all(program: &Path, words: &[&str], count: usize) {
-    std::thread::scope(|scope| {
-        for half in 0..2 {
-            scope.spawn(move || {
-                for number in 0..count / 2 {
-                    let number = format!("{half}-{number}");
-                    let words = words.iter().map(|word| word.replace('#', &number));
-                    let status = Command::new(program).args(words).status().unwrap();
-                    assert!(status.success());
-                }
-            });
-        }
-    });
+    let start = |half: usize| {
+        Command::new(std::env::current_exe().unwrap())
+            .env(STARTER, format!("{half} {}", count / 2))
+            .arg(program)
+            .args(words)
+            .spawn()
+            .unwrap()
+    };
+    for mut starter in [start(0), start(1)] {
+        assert!(starter.wait().unwrap().success());
+    }
 }
 
-/// The program of the attribution tests, a static one that lives a third of a millisecond.
-fn compiled(ground: &Path, tree: &Path) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kernel/programs/deed.rs");
-    let (out, program) = (ground.join("deed"), tree.join("deed"));
+/// What one of those processes does.
+fn start_half(order: &str) {
+    let (half, count) = order.split_once(' ').unwrap();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    for number in 0..count.parse::<usize>().unwrap() {
+        let number = format!("{half}-{number}");
+        let words = arguments[1..].iter().map(|word| word.replace('#', &number));
+        let status = Command::new(&arguments[0]).args(words).status().unwrap();
+        assert!(status.success());
+    }
+}
+
+/// In the environment of a process that starts others.
+const STARTER: &str = "FSMON_BENCH_STARTER";
+
+/// A static program out of the tests' folder, compiled into `tree`.
+fn compiled(source: &str, flags: &[&str], tree: &Path) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests")
+        .join(source);
+    let program = tree.join(source.file_stem().unwrap());
     let done = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
-        .args(["--edition", "2024", "-O", "-C", "panic=abort"])
-        .args(["-C", "target-feature=+crt-static", "-C", "strip=symbols"])
+        .args([
+            "--edition",
+            "2024",
+            "-O",
+            "-C",
+            "panic=abort",
+            "-C",
+            "strip=symbols",
+        ])
+        .args(flags.iter().flat_map(|flag| ["-C", flag]))
         .arg(source)
         .arg("-o")
-        .arg(&out)
+        .arg(&program)
         .status()
         .unwrap();
     assert!(done.success());
-    fs::copy(out, &program).unwrap();
     program
 }
 
