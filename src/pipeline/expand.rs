@@ -160,29 +160,45 @@ pub(super) fn is_merged(rec: &Rec) -> bool {
     rec.was_split || (rec.mask & !bits::ONDIR).count_ones() > 1
 }
 
+/// Whether everything in `rec` happened before anything in `other`: the queue was seen empty between
+/// the two, and the kernel adds nothing to a record that has been read.
+fn is_over_before(window: &Window, rec: &Rec, other: &Rec) -> bool {
+    window.span(other).from >= window.span(rec).to
+}
+
+fn is_only_an_end(rec: &Rec) -> bool {
+    rec.mask & !bits::ONDIR == bits::DELETE_SELF
+}
+
+/// Whether `other` says that the last who had the object of `remover` open closed it: that was after
+/// the removal of its name, which does not wait for it.
+fn is_last_close(remover: &Rec, other: &Rec) -> bool {
+    other.pid != remover.pid && is_only_an_end(other)
+}
+
 /// The last record inside each directory that is removed by a merged record.
 fn last_use_of_removed(window: &Window, end: usize) -> HashMap<NodeId, u32> {
-    let mut last = HashMap::new();
     let range = window.next..end;
-    for rec in &window.recs[range.clone()] {
-        if let (Object::Dir(dir), true) =
-            (rec.object, rec.mask & bits::DELETE != 0 && is_merged(rec))
-        {
-            last.insert(dir, 0);
-        }
-    }
-    if last.is_empty() {
+    let untold = &window.recs[range.clone()];
+    let removed = untold.iter().filter_map(|rec| match rec.object {
+        Object::Dir(dir) if rec.mask & bits::DELETE != 0 && is_merged(rec) => Some((dir, rec)),
+        _ => None,
+    });
+    let removers: HashMap<NodeId, &Rec> = removed.collect();
+    let mut last = HashMap::new();
+    if removers.is_empty() {
         return last;
     }
-    for (index, rec) in window.recs[range.clone()].iter().enumerate() {
-        let itself = if let Object::Dir(dir) = rec.object {
-            Some(dir)
-        } else {
-            None
+    for (index, rec) in (range.start as u32..).zip(untold) {
+        let itself = match rec.object {
+            Object::Dir(dir) => Some(dir),
+            _ => None,
         };
         for dir in rec.at.iter().chain(&rec.to).map(|at| at.dir).chain(itself) {
-            if let Some(last) = last.get_mut(&dir) {
-                *last = (range.start + index) as u32;
+            if removers.get(&dir).is_some_and(|remover| {
+                !is_last_close(remover, rec) && !is_over_before(window, remover, rec)
+            }) {
+                last.insert(dir, index);
             }
         }
     }
@@ -217,6 +233,12 @@ impl View<'_> {
         })
     }
 
+    /// The records about the object of `rec` that can have happened before what was merged into it.
+    fn later_than_its_place<'a>(&'a self, rec: &'a Rec) -> impl Iterator<Item = (u32, &'a Rec)> {
+        let can_be_before = |(_, later): &(u32, &Rec)| !is_over_before(self.window, rec, later);
+        self.later_of_same(rec).take_while(can_be_before)
+    }
+
     /// Where the CLOSE_WRITE of a merged record belongs: behind the last use by another process.
     ///
     /// `sort < a > b` in a shell: the shell creates and closes `b`, `sort` writes in between. What
@@ -224,7 +246,7 @@ impl View<'_> {
     fn last_use(&self, rec: &Rec) -> Option<Spot> {
         let place = rec.at?;
         let mut spot = None;
-        for (index, later) in self.later_of_same(rec) {
+        for (index, later) in self.later_than_its_place(rec) {
             if later.mask & bits::RENAME != 0 {
                 break;
             }
@@ -253,7 +275,10 @@ impl View<'_> {
                 .rec
                 .max(self.last_inside.get(&dir).copied().unwrap_or(0));
         }
-        for (index, later) in self.later_of_same(rec) {
+        for (index, later) in self.later_than_its_place(rec) {
+            if is_last_close(rec, later) {
+                continue;
+            }
             let back = later.mask & bits::RENAME != 0 && self.is_at(later.to, place);
             if back
                 || later.mask & bits::RENAME == 0
@@ -268,11 +293,14 @@ impl View<'_> {
     /// Where the DELETE_SELF of a record without a name belongs, if not at its own place.
     ///
     /// It was merged into an older record of the same object: nothing of the object comes behind
-    /// it but the DELETE of its last name.
+    /// it but the DELETE of its last name, and its end once more, where the recorder held it open.
     fn end_of_object(&self, index: u32, rec: &Rec) -> Option<Spot> {
         let mut last = None;
         let mut delete = None;
         for (index, later) in self.later_of_same(rec) {
+            if is_only_an_end(later) {
+                continue;
+            }
             last = Some(index);
             if later.mask & bits::DELETE != 0 && later.at.is_some() {
                 delete = Some(index);

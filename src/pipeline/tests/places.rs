@@ -169,6 +169,64 @@ fn the_end_of_an_object_comes_behind_its_use() {
 }
 
 #[test]
+fn an_end_that_is_reported_twice_holds_nothing_up() {
+    let mut bench = Bench::everything();
+    bench.read(&[
+        entry(bits::CREATE | bits::ONDIR, P, "top", "d", "D"),
+        entry(bits::CREATE | bits::ONDIR, P, "D", "e", "E"),
+        entry(bits::CREATE, P, "D", "f", "f1"),
+    ]);
+    // The recorder closes what it asked for its size when a directory above has been renamed.
+    let lines = bench.read(&[
+        entry(bits::CLOSE_WRITE | bits::DELETE, P, "D", "f", "f1"),
+        alone(bits::ATTRIB | bits::DELETE_SELF, P, "f1"),
+        rename(bits::ONDIR, Q, ("top", "d"), ("top", "x"), "D"),
+        alone(bits::DELETE_SELF, US, "f1"),
+    ]);
+    assert_eq!(
+        lines,
+        [
+            "CLOSE_WRITE /m/d/f p",
+            "ATTRIB /m/d/f p",
+            "DELETE_SELF /m/d/f p",
+            "DELETE /m/d/f p",
+            "MOVED_FROM /m/d q <> /m/x",
+            "MOVED_TO /m/x q <> /m/d",
+        ]
+    );
+    let lines = bench.read(&[
+        entry(bits::ATTRIB | bits::DELETE | bits::ONDIR, P, "D", "e", "E"),
+        rename(bits::ONDIR, Q, ("top", "x"), ("top", "y"), "D"),
+        alone(bits::DELETE_SELF | bits::ONDIR, US, "E"),
+    ]);
+    assert_eq!(lines[..2], ["ATTRIB /m/x/e p", "DELETE /m/x/e p"]);
+    assert_eq!(lines[4..], ["DELETE_SELF /m/x/e p"]);
+}
+
+#[test]
+fn what_was_read_before_happened_before() {
+    let modify = bits::bit_of(EventType::Modify);
+    let mut bench = Bench::everything();
+    let shell = [entry(
+        bits::CREATE | bits::CLOSE_WRITE,
+        P,
+        "top",
+        "out",
+        "f1",
+    )];
+    let sort = [entry(modify, Q, "top", "out", "f1")];
+    let later = Batch {
+        from: 3,
+        mono: 4,
+        ..batch(sort.concat())
+    };
+    assert_eq!(
+        bench.step(vec![batch(shell.concat()), later]),
+        ["CREATE /m/out p", "CLOSE_WRITE /m/out p", "MODIFY /m/out q"]
+    );
+}
+
+#[test]
 fn there_and_back_and_there_again_is_found_out() {
     let mut bench = Bench::everything();
     bench.read(&[entry(bits::CREATE | bits::ONDIR, P, "top", "a", "D")]);
