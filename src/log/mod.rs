@@ -7,5 +7,6 @@ pub mod escape;
 pub mod journal;
 pub mod line;
 pub mod scan;
+pub mod search;
 pub mod source;
 pub mod stamp;

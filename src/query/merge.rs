@@ -7,9 +7,9 @@ use std::io::{self, Write};
 
 use super::plan::{Selection, Verdict};
 use super::run::QueryOutcome;
-use super::search::{Found, Ordered, lower_bound};
 use crate::event::WallTime;
-use crate::log::line::{glance, time_of};
+use crate::log::line::glance;
+use crate::log::search::first_line_from;
 use crate::log::source::Lines;
 
 /// A log, standing at a wanted line.
@@ -38,11 +38,7 @@ impl Stream {
         let start = if scan || selection.first() == WallTime(i64::MIN) {
             0
         } else {
-            let mut probe = Probe {
-                lines: Lines::new(&file, 0, end, PROBE_BLOCK),
-                end,
-            };
-            lower_bound(&mut probe, 0, end, &selection.first())?
+            first_line_from(&file, end, selection.first())?
         };
         Ok(Self {
             name,
@@ -134,35 +130,3 @@ pub(super) fn write_merged(
     }
     out.flush()
 }
-
-/// A log as items ordered by time; lines without one are not seen.
-struct Probe<'f> {
-    lines: Lines<&'f File>,
-    end: u64,
-}
-
-impl Ordered for Probe<'_> {
-    type Key = WallTime;
-    type Error = io::Error;
-
-    fn first_from(&mut self, position: u64, limit: u64) -> io::Result<Option<Found<WallTime>>> {
-        self.lines.seek_after(position, self.end)?;
-        while let Some(line) = self.lines.next_line()? {
-            if line.start >= limit {
-                break;
-            }
-            if !line.overlong
-                && let Some(key) = time_of(line.bytes)
-            {
-                return Ok(Some(Found {
-                    start: line.start,
-                    end: line.end,
-                    key,
-                }));
-            }
-        }
-        Ok(None)
-    }
-}
-
-const PROBE_BLOCK: usize = 4096;

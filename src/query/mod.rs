@@ -4,6 +4,5 @@
 mod merge;
 pub mod plan;
 mod run;
-pub mod search;
 
 pub use run::{QueryOutcome, QueryRequest, run};

@@ -1,4 +1,11 @@
-//! Finding a key among items that stand at offsets and are ordered by it.
+//! Finding a key among items that stand at offsets and are ordered by it: the lines of a log by time.
+
+use std::fs::File;
+use std::io;
+
+use super::line::time_of;
+use super::source::Lines;
+use crate::event::WallTime;
 
 /// Items at offsets, in the order of their keys. There may be stretches without any item.
 pub trait Ordered {
@@ -52,6 +59,48 @@ pub fn lower_bound<O: Ordered>(
     }
     Ok(answer)
 }
+
+/// The offset of the first line before `end` whose time is not below `time`; `end` when there is
+/// none. Lines without a time are passed over.
+pub fn first_line_from(file: &File, end: u64, time: WallTime) -> io::Result<u64> {
+    let mut probe = Probe {
+        lines: Lines::new(file, 0, end, PROBE_BLOCK),
+        end,
+    };
+    lower_bound(&mut probe, 0, end, &time)
+}
+
+/// A log as items ordered by time; lines without one are not seen.
+struct Probe<'f> {
+    lines: Lines<&'f File>,
+    end: u64,
+}
+
+impl Ordered for Probe<'_> {
+    type Key = WallTime;
+    type Error = io::Error;
+
+    fn first_from(&mut self, position: u64, limit: u64) -> io::Result<Option<Found<WallTime>>> {
+        self.lines.seek_after(position, self.end)?;
+        while let Some(line) = self.lines.next_line()? {
+            if line.start >= limit {
+                break;
+            }
+            if !line.overlong
+                && let Some(key) = time_of(line.bytes)
+            {
+                return Ok(Some(Found {
+                    start: line.start,
+                    end: line.end,
+                    key,
+                }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+const PROBE_BLOCK: usize = 4096;
 
 #[cfg(test)]
 mod tests {
