@@ -2,9 +2,11 @@
 
 use std::borrow::Borrow;
 use std::fs::File;
-use std::io::{self, BufRead};
+use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+
+use super::front::Seal;
 
 /// Reads the whole lines of a part of a file, in constant memory.
 #[derive(Debug)]
@@ -23,6 +25,10 @@ pub struct Lines<F> {
     current: Range<usize>,
     block: usize,
     reads: u64,
+    seal: Option<Seal>,
+    moved: bool,
+    /// What was handed out last, when the buffer holds it no longer.
+    last: Vec<u8>,
 }
 
 /// A whole line and where it stands.
@@ -51,7 +57,30 @@ impl<F: Borrow<File>> Lines<F> {
             current: 0..0,
             reads: 0,
             block: block.max(1),
+            seal: None,
+            moved: false,
+            last: Vec::new(),
         }
+    }
+
+    /// Ends when the front of the file was cut off or the file was begun anew, as `seal` tells:
+    /// what stands at an offset then is another line, or the middle of one.
+    pub fn sealed(mut self, seal: Seal) -> Self {
+        self.seal = Some(seal);
+        self
+    }
+
+    /// Whether reading ended because the seal broke.
+    pub fn is_moved(&self) -> bool {
+        self.moved
+    }
+
+    /// Goes on at `offset`, where a line begins, in the file as it is now.
+    pub fn resume(&mut self, offset: u64, end: u64, seal: Seal) {
+        self.restart(offset);
+        self.end = end;
+        self.seal = Some(seal);
+        self.moved = false;
     }
 
     /// Goes on at `offset`; it may lie within a line, of which the rest is then passed over.
@@ -83,6 +112,16 @@ impl<F: Borrow<File>> Lines<F> {
     /// The bytes of the line that was handed out last.
     pub fn current(&self) -> &[u8] {
         &self.buffer[self.current.clone()]
+    }
+
+    /// The bytes of the line that was handed out last, also when reading has ended since; kept
+    /// only with a seal.
+    pub fn last(&self) -> &[u8] {
+        if self.current.is_empty() {
+            &self.last
+        } else {
+            self.current()
+        }
     }
 
     /// The file that is read.
@@ -161,6 +200,12 @@ impl<F: Borrow<File>> Lines<F> {
 
     /// Reads one more block behind what is still unread; false at the end.
     fn fill(&mut self) -> io::Result<bool> {
+        if self.seal.is_some() && !self.current.is_empty() {
+            self.last.clear();
+            self.last
+                .extend_from_slice(&self.buffer[self.current.clone()]);
+            self.current = 0..0;
+        }
         self.buffer.copy_within(self.next..self.filled, 0);
         self.base += self.next as u64;
         self.filled -= self.next;
@@ -186,6 +231,12 @@ impl<F: Borrow<File>> Lines<F> {
             }
         };
         self.reads += 1;
+        if let Some(seal) = &self.seal
+            && !seal.holds(self.file.borrow())?
+        {
+            self.moved = true;
+            return Ok(false);
+        }
         self.filled += got;
         Ok(got > 0)
     }
@@ -239,11 +290,8 @@ pub fn torn_tail(file: &File, end: u64) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// Length of the first line with its newline.
-fn newline_in(mut bytes: &[u8]) -> Option<usize> {
-    let all = bytes;
-    // skip_until is std's way to memchr, and reading from a slice cannot fail.
-    let length = bytes.skip_until(b'\n').ok()?;
-    (length > 0 && all[length - 1] == b'\n').then_some(length)
+fn newline_in(bytes: &[u8]) -> Option<usize> {
+    memchr::memchr(b'\n', bytes).map(|at| at + 1)
 }
 
 /// No line of ours is longer: a path is some kilobytes, a chain some hundred names.
@@ -320,6 +368,37 @@ mod tests {
         assert_eq!(lines.next_line().unwrap().unwrap().bytes, b"one\n");
         file.set_len(6).unwrap();
         assert_eq!(lines.next_line().unwrap(), None);
+    }
+
+    #[test]
+    fn what_moved_under_a_reader_is_not_read_as_lines() {
+        let text: String = (10..90)
+            .map(|line| format!("line number {line}\n"))
+            .collect();
+        let file = file_of(text.as_bytes());
+        let seal = Seal::of(&file).unwrap();
+        let mut lines = Lines::new(&file, 0, text.len() as u64, 100).sealed(seal);
+        for _ in 0..3 {
+            lines.next_line().unwrap();
+        }
+        // As if ten lines had gone and as many had come: the size is what it was.
+        let moved = text[150..].to_owned() + &text[..150];
+        file.write_all_at(moved.as_bytes(), 0).unwrap();
+        let mut count = 3;
+        while let Some(line) = lines.next_line().unwrap() {
+            assert!(text.as_bytes()[line.start as usize..].starts_with(line.bytes));
+            count += 1;
+        }
+        assert!(lines.is_moved());
+        assert_eq!(
+            lines.last(),
+            format!("line number {}\n", 9 + count).as_bytes()
+        );
+        lines.resume(0, text.len() as u64, Seal::of(&file).unwrap());
+        assert_eq!(
+            lines.next_line().unwrap().unwrap().bytes,
+            b"line number 20\n"
+        );
     }
 
     proptest! {

@@ -8,7 +8,8 @@ use std::io::{self, Write};
 use super::plan::{Selection, Verdict};
 use super::run::QueryOutcome;
 use crate::event::WallTime;
-use crate::log::line::glance;
+use crate::log::front::Seal;
+use crate::log::line::{glance, time_of};
 use crate::log::search::first_line_from;
 use crate::log::source::Lines;
 
@@ -33,16 +34,15 @@ impl Stream {
         scan: bool,
         block: usize,
     ) -> io::Result<Self> {
-        // What is appended from here on is for the next query.
-        let end = file.metadata()?.len();
-        let start = if scan || selection.first() == WallTime(i64::MIN) {
-            0
+        let from = if scan {
+            WallTime(i64::MIN)
         } else {
-            first_line_from(&file, end, selection.first())?
+            selection.first()
         };
+        let (start, end, seal) = stand(&file, from, None)?;
         Ok(Self {
             name,
-            lines: Lines::new(file, start, end, block),
+            lines: Lines::new(file, start, end, block).sealed(seal),
             time: WallTime(i64::MIN),
             lost: None,
             in_order: true,
@@ -57,7 +57,14 @@ impl Stream {
         scan: bool,
         outcome: &mut QueryOutcome,
     ) -> io::Result<bool> {
-        while let Some(line) = self.lines.next_line()? {
+        loop {
+            let Some(line) = self.lines.next_line()? else {
+                if self.lines.is_moved() {
+                    self.find_again(selection, scan)?;
+                    continue;
+                }
+                break;
+            };
             let seen = if line.overlong {
                 None
             } else {
@@ -84,6 +91,20 @@ impl Stream {
         Ok(false)
     }
 
+    /// Goes on behind the line that was seen last, after `clean` has cut the front of the log off
+    /// while it was read.
+    fn find_again(&mut self, selection: &Selection, scan: bool) -> io::Result<()> {
+        let from = if scan {
+            WallTime(i64::MIN)
+        } else {
+            self.time.max(selection.first())
+        };
+        let last = Some(self.lines.last()).filter(|last| !last.is_empty());
+        let (start, end, seal) = stand(self.lines.file(), from, last)?;
+        self.lines.resume(start, end, seal);
+        Ok(())
+    }
+
     /// Whether the file was read since the last call: a good moment to hand out what there is.
     fn has_read(&mut self) -> bool {
         let reads = self.lines.reads();
@@ -91,6 +112,49 @@ impl Stream {
         self.reads = reads;
         more
     }
+}
+
+/// Finds where to begin: at the first line of the time `from`, or behind the line `after` when one
+/// like it stands there. With it come the end of the log and the seal under which both are true.
+fn stand(file: &File, from: WallTime, after: Option<&[u8]>) -> io::Result<(u64, u64, Seal)> {
+    loop {
+        let seal = Seal::of(file)?;
+        // What is appended from here on is for the next query.
+        let end = file.metadata()?.len();
+        let mut start = if from == WallTime(i64::MIN) {
+            0
+        } else {
+            first_line_from(file, end, from)?
+        };
+        if let Some(after) = after {
+            start = behind(file, start, end, from, after)?.unwrap_or(start);
+        }
+        if seal.holds(file)? {
+            return Ok((start, end, seal));
+        }
+    }
+}
+
+/// Where the line `after` ends. `None` when it has gone: then everything before it has gone, too,
+/// and nothing behind it has been seen.
+fn behind(
+    file: &File,
+    start: u64,
+    end: u64,
+    from: WallTime,
+    after: &[u8],
+) -> io::Result<Option<u64>> {
+    let mut lines = Lines::new(file, start, end, 64 * 1024);
+    while let Some(line) = lines.next_line()? {
+        if line.bytes == after {
+            return Ok(Some(line.end));
+        }
+        let sorted = from > WallTime(i64::MIN);
+        if sorted && !line.overlong && time_of(line.bytes).is_some_and(|time| time > from) {
+            break;
+        }
+    }
+    Ok(None)
 }
 
 /// Writes the wanted lines of all streams, by time; those of one time in the order of the streams.

@@ -14,6 +14,7 @@ pub mod clock;
 pub mod dirents;
 pub mod dirfd;
 pub mod epoll;
+pub mod falloc;
 pub mod fanotify;
 pub mod files;
 pub mod handle;
