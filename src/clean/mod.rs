@@ -7,5 +7,8 @@
 
 mod apply;
 pub mod plan;
+mod rewrite;
+mod survey;
+mod temp;
 
 pub use apply::{CleanReport, CleanRequest, run};
