@@ -5,6 +5,7 @@ use std::io;
 
 use super::apply::{CleanReport, CleanRequest};
 use super::plan::{Doomed, Fate, Keep};
+use super::progress::Progress;
 use crate::log::source::{Line, Lines};
 
 /// What a first reading found.
@@ -18,10 +19,10 @@ pub(super) struct Survey {
 impl Survey {
     pub(super) fn take(
         file: &File,
+        end: u64,
         request: &CleanRequest,
-        doomed: &mut dyn FnMut(&Doomed<'_>) -> io::Result<()>,
+        progress: &mut Progress<'_, '_>,
     ) -> io::Result<Self> {
-        let end = file.metadata()?.len();
         let mut survey = Self {
             end,
             by_time: 0,
@@ -29,13 +30,14 @@ impl Survey {
             first_kept: 0,
         };
         let mut kept = 0;
+        let mut told = 0;
         let mut lines = Lines::new(file, 0, end, BLOCK);
         while let Some(line) = lines.next_line()? {
             match judge(&request.keep, &line) {
                 Fate::Outside(time) => {
                     survey.by_time += 1;
                     if request.dry_run {
-                        doomed(&Doomed::new(time, line.bytes))?;
+                        progress.show(Doomed::new(time, line.bytes))?;
                     }
                 }
                 Fate::Kept | Fate::Unreadable => {
@@ -45,6 +47,10 @@ impl Survey {
                     kept += line.end - line.start;
                 }
                 Fate::Blank => {}
+            }
+            if line.end - told >= STEP {
+                progress.advance(line.end - told)?;
+                told = line.end;
             }
         }
         survey.surplus = request.keep.surplus(kept);
@@ -114,7 +120,7 @@ impl Sieve {
     }
 }
 
-fn judge(keep: &Keep, line: &Line<'_>) -> Fate {
+pub(super) fn judge(keep: &Keep, line: &Line<'_>) -> Fate {
     if line.overlong {
         Fate::Unreadable
     } else {
@@ -122,4 +128,5 @@ fn judge(keep: &Keep, line: &Line<'_>) -> Fate {
     }
 }
 
+const STEP: u64 = 1 << 20;
 const BLOCK: usize = 256 * 1024;

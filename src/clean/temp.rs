@@ -72,7 +72,7 @@ fn lock_free(file: &File) -> io::Result<bool> {
 }
 
 /// Whether `name` means this very file.
-fn names(dir: &LogDir, name: &str, file: &File) -> io::Result<bool> {
+pub(super) fn names(dir: &LogDir, name: &str, file: &File) -> io::Result<bool> {
     let meta = file.metadata()?;
     Ok(dir
         .stat(name)?

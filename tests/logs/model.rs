@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use chrono::DateTime;
 use fsmon::clean::plan::Keep;
-use fsmon::clean::{self, CleanReport, CleanRequest};
+use fsmon::clean::{self, CleanReport, CleanRequest, Notice};
 use fsmon::event::WallTime;
 use fsmon::filters::time::TimeWindow;
 use fsmon::log::append::Appender;
@@ -291,8 +291,8 @@ impl World {
             owner: None,
         };
         let mut shown = 0;
-        let report = clean::run(&request, &mut |_| {
-            shown += 1;
+        let report = clean::run(&request, &mut |notice| {
+            shown += u64::from(matches!(notice, Notice::Doomed(_)));
             Ok(())
         });
         let file = &mut self.files[log];
@@ -389,40 +389,48 @@ fn whole_lines(file: &[u8]) -> (impl Iterator<Item = &[u8]>, &[u8]) {
     )
 }
 
+/// Before the first young line stays only what has no time; from it on everything stays as it is,
+/// and the size takes lines from the head.
 fn cleaned(file: &[u8], from: i64, size: Option<u64>) -> (CleanReport, Vec<u8>) {
     let (lines, rest) = whole_lines(file);
+    let lines: Vec<_> = lines.collect();
     let mut report = CleanReport {
         before: file.len() as u64,
         ..CleanReport::default()
     };
-    let mut kept: Vec<(&[u8], bool)> = Vec::new();
-    let mut blank = 0;
-    for line in lines {
+    let young = |line: &&[u8]| time_of(line).is_some_and(|time| time >= from);
+    let (old, young) = lines.split_at(lines.iter().position(young).unwrap_or(lines.len()));
+    let is_blank = |line: &[u8]| line.trim_ascii().is_empty();
+    let mut kept: Vec<&[u8]> = Vec::new();
+    for line in old {
         match time_of(line) {
-            Some(time) if time < from => report.by_time += 1,
-            None if line.trim_ascii().is_empty() => blank += line.len(),
-            time => kept.push((line, time.is_none())),
+            Some(_) => report.by_time += 1,
+            None if is_blank(line) => {}
+            None => kept.push(line),
         }
     }
-    let mut total: usize = kept.iter().map(|(line, _)| line.len()).sum();
+    report.unreadable = kept.len() as u64;
+    kept.extend(young);
+    let mut total: usize = kept.iter().map(|line| line.len()).sum();
     if let Some(size) = size.filter(|size| total as u64 >= *size) {
         while kept
             .first()
-            .is_some_and(|(first, _)| (total - first.len()) as u64 >= size)
+            .is_some_and(|first| (total - first.len()) as u64 >= size)
         {
-            total -= kept.remove(0).0.len();
-            report.by_size += 1;
+            let gone = kept.remove(0);
+            total -= gone.len();
+            report.by_size += u64::from(!is_blank(gone));
+            report.unreadable = report.unreadable.saturating_sub(1);
         }
     }
-    report.unreadable = kept.iter().filter(|(_, unreadable)| *unreadable).count() as u64;
-    report.after = (total + rest.len()) as u64;
     if report.by_time + report.by_size == 0 {
-        report.after += blank as u64;
+        report.after = report.before;
         return (report, file.to_vec());
     }
-    let mut after: Vec<_> = kept.iter().map(|(line, _)| *line).collect();
-    after.push(rest);
-    (report, after.concat())
+    kept.push(rest);
+    let after = kept.concat();
+    report.after = after.len() as u64;
+    (report, after)
 }
 
 fn time_of(line: &[u8]) -> Option<i64> {

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use chrono::DateTime;
 use fsmon::clean::plan::{Doomed, Keep};
-use fsmon::clean::{self, CleanReport, CleanRequest};
+use fsmon::clean::{self, CleanReport, CleanRequest, Notice};
 use fsmon::config::Config;
 use fsmon::filters::size::{SizeFilter, human_size};
 use fsmon::filters::time::{TimeFilter, TimeWindow};
@@ -58,7 +58,10 @@ pub(crate) fn run(args: &Args) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     let report = as_user(request.owner, || {
-        clean::run(&request, &mut |doomed| show(&mut out, doomed))
+        clean::run(&request, &mut |notice| match notice {
+            Notice::Doomed(doomed) => show(&mut out, &doomed),
+            Notice::Progress { .. } => Ok(()),
+        })
     })?;
     match report {
         None => writeln!(out, "Log file not found: {}", request.log_path.display())?,
@@ -86,7 +89,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     {
         let log = quoted(&request.log_path);
         say(format_args!(
-            "fsmon: warning: {count} lines of {log} have no time that can be read; they are kept"
+            "fsmon: warning: {count} lines of {log} are as old by their place, but have no time that can be read; they are kept"
         ));
     }
     Ok(ExitCode::SUCCESS)

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread;
 
+use super::super::progress::Notice;
 use super::*;
 use crate::event::WallTime;
 use crate::filters::time::TimeWindow;
@@ -52,7 +53,7 @@ fn by_time_the_old_go_and_the_unreadable_stay() {
     let torn = "{\"time\":\"1970";
     fs::write(
         &log,
-        line(1) + "garbage\n" + &line(2) + "\n" + &line(3) + &line(2) + torn,
+        line(1) + "garbage\n" + &line(2) + "\n" + &line(2) + &line(3) + torn,
     )
     .unwrap();
     let before = fs::metadata(&log).unwrap().len();
@@ -71,6 +72,46 @@ fn by_time_the_old_go_and_the_unreadable_stay() {
         }
     );
     assert_eq!(names_in(place.path()), [".lock", "a_log.jsonl"]);
+}
+
+#[test]
+fn a_log_that_is_not_sorted_is_judged_line_by_line() {
+    let place = tempfile::tempdir().unwrap();
+    let log = place.path().join("a_log.jsonl");
+    let all = line(9) + "garbage\n" + &line(1) + &line(2) + &line(3) + "more\n";
+    fs::write(&log, all).unwrap();
+    let report = clean(&request(&log, 3, None));
+    assert_eq!((report.by_time, report.unreadable), (2, 2));
+    let kept = line(9) + "garbage\n" + &line(3) + "more\n";
+    assert_eq!(fs::read_to_string(&log).unwrap(), kept);
+}
+
+#[test]
+fn lines_that_only_look_like_the_recorders_are_not_taken_for_old_ones() {
+    let place = tempfile::tempdir().unwrap();
+    let log = place.path().join("a_log.jsonl");
+    let good = line(1);
+    let kept = [
+        good.replace("1970-01-01T", "1970-99-01T"),
+        good.replace(":01.", ":0x."),
+        good.replace("Z\"", "x\""),
+        good.replace("}\n", "\n"),
+        good.replace("\"CREATE\"", "CREATE\""),
+        "{}\n".to_owned(),
+        line(5),
+    ]
+    .concat();
+    // Older times in a shape that is not the recorder's go as well.
+    let odd = good.replace("000000000Z", "0Z")
+        + &good.replace("00:00:01.000000000Z", "09:00:01.00000+09:00")
+        + &good.replace("{\"time", " {\"time")
+        + &good
+            .replace("\"path\":", "\"n\":1,\"path\":")
+            .replace("}\n", ",\"x\":2}\n");
+    fs::write(&log, good + &odd + &kept).unwrap();
+    let report = clean(&request(&log, 5, None));
+    assert_eq!((report.by_time, report.unreadable), (5, 6));
+    assert_eq!(fs::read_to_string(&log).unwrap(), kept);
 }
 
 #[test]
@@ -112,11 +153,13 @@ fn a_dry_run_says_exactly_what_would_go_and_writes_nothing() {
     let mut request = request(&log, 4, Some(">=200B"));
     request.dry_run = true;
     let mut shown = Vec::new();
-    let forecast = run(&request, &mut |doomed| {
-        shown.push((
-            doomed.time.0 / 1_000_000_000,
-            doomed.line.unwrap().path().into_owned(),
-        ));
+    let forecast = run(&request, &mut |notice| {
+        if let Notice::Doomed(doomed) = notice {
+            shown.push((
+                doomed.time.0 / 1_000_000_000,
+                doomed.line.unwrap().path().into_owned(),
+            ));
+        }
         Ok(())
     });
     assert_eq!(
@@ -215,14 +258,10 @@ fn no_line_falls_between_clean_and_a_recorder_at_full_speed() {
             });
             let mut next = FIRST;
             while !stop.load(Ordering::Relaxed) || appender.pending_bytes() > 0 {
-                // Not so far ahead that reading the log becomes the whole test. Every other line
-                // is old enough to go.
+                // Not so far ahead that reading the log becomes the whole test.
                 if next <= allowed.load(Ordering::Relaxed) {
                     appender.queue("a_log.jsonl", |out| {
                         out.extend_from_slice(line(next).as_bytes())
-                    });
-                    appender.queue("a_log.jsonl", |out| {
-                        out.extend_from_slice(line(1).as_bytes())
                     });
                     next += 1;
                 }
@@ -239,8 +278,8 @@ fn no_line_falls_between_clean_and_a_recorder_at_full_speed() {
         let mut cleans = 0;
         while cleans < 100 && !recorder.is_finished() {
             let report = run(&request(&log, cut, None), &mut |_| Ok(())).unwrap();
-            if report.is_some_and(|report| report.by_time > 0) {
-                cleans += 1;
+            if let Some(report) = report {
+                cleans += i64::from(report.by_time > 0);
                 cut = last_of_unbroken(&log, cut);
                 allowed.store(cut + 200 + 97 * (cleans % 30), Ordering::Relaxed);
             }
@@ -258,8 +297,9 @@ fn last_of_unbroken(log: &Path, first: i64) -> i64 {
     // A write that is going on may be seen half.
     let whole = &text[..text.rfind('\n').map_or(0, |at| at + 1)];
     let mut expected = first;
-    for seen in whole.lines().filter(|seen| !seen.ends_with("/mnt/1\"}")) {
-        assert_eq!(seen, line(expected).trim_end());
+    for seen in whole.lines() {
+        // What was cut in place may have left blanks in front.
+        assert_eq!(seen.trim_start(), line(expected).trim_end());
         expected += 1;
     }
     (expected - 1).max(first)
