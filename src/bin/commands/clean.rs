@@ -15,6 +15,7 @@ use fsmon::filters::time::{TimeFilter, TimeWindow};
 use fsmon::monitored::path::{escaped, quoted};
 use fsmon::sys::files::as_user;
 
+use super::progress::ProgressLine;
 use super::{Failure, Outcome, load_config, now, parse_group, say};
 
 /// Trims a log by age or size.
@@ -57,12 +58,22 @@ pub(crate) fn run(args: &Args) -> Outcome {
         out.flush()?;
         return Ok(ExitCode::SUCCESS);
     }
+    // A dry run shows the lines themselves.
+    let mut line = (!args.dry_run)
+        .then(|| ProgressLine::on_terminal(work_on(&request.log_path)))
+        .flatten();
     let report = as_user(request.owner, || {
         clean::run(&request, &mut |notice| match notice {
             Notice::Doomed(doomed) => show(&mut out, &doomed),
-            Notice::Progress { .. } => Ok(()),
+            Notice::Progress { done, total } => {
+                if let Some(line) = &mut line {
+                    line.show(done, total);
+                }
+                Ok(())
+            }
         })
     })?;
+    drop(line);
     match report {
         None => writeln!(out, "Log file not found: {}", request.log_path.display())?,
         Some(report) if args.dry_run => preview(&mut out, &report)?,
@@ -93,6 +104,16 @@ pub(crate) fn run(args: &Args) -> Outcome {
         ));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is being done, for the line that says how far it is.
+fn work_on(log: &Path) -> [String; 2] {
+    let size = log.symlink_metadata().map_or(0, |meta| meta.len());
+    let name = log.file_name().unwrap_or_default();
+    [
+        format!("cleaning {}: ", escaped(Path::new(name))),
+        format!("of {}", human_size(size)),
+    ]
 }
 
 /// Command line, else fsmon.toml, else the defaults.

@@ -6,6 +6,7 @@ pub(crate) mod clean;
 pub(crate) mod daemon;
 pub(crate) mod init;
 pub(crate) mod monitored;
+mod progress;
 pub(crate) mod query;
 pub(crate) mod remove;
 
