@@ -13,6 +13,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 
 use crate::filters::size::{SizeFilter, parse_size};
+use crate::filters::time::parse_age;
 use crate::sys::account::{Account, account, effective_uid};
 
 pub use crate::sys::files::Owner;
@@ -88,6 +89,8 @@ pub struct LoggingConfig {
     pub keep_days: u32,
     /// From what size `clean` cuts when it is not told.
     pub size: SizeFilter,
+    /// How often the daemon cleans its logs itself; `None` means never.
+    pub auto_clean: Option<Duration>,
     /// What survives a power cut.
     pub sync: Sync,
     /// Which logs have chains.
@@ -286,6 +289,7 @@ struct LoggingSettings {
     path: Option<String>,
     keep_days: Option<u64>,
     size: Option<String>,
+    auto_clean: Option<String>,
     sync: Option<Sync>,
     chain: Option<Chain>,
 }
@@ -372,9 +376,23 @@ impl File {
                 format!("[logging] keep_days = {days}: must be between 1 and 36500")
             })?,
             size: size.parse().context("[logging] size")?,
+            auto_clean: self.auto_clean()?,
             sync: self.logging.sync.unwrap_or_default(),
             chain: self.logging.chain.unwrap_or_default(),
         })
+    }
+
+    fn auto_clean(&self) -> anyhow::Result<Option<Duration>> {
+        let Some(text) = &self.logging.auto_clean else {
+            return Ok(None);
+        };
+        let every = parse_age(text).context("[logging] auto_clean")?;
+        ensure!(
+            every >= Duration::from_mins(1),
+            "[logging] auto_clean = \"{}\": must be at least 1m",
+            text.escape_debug()
+        );
+        Ok(Some(every))
     }
 }
 
@@ -547,6 +565,7 @@ mod tests {
             (32 << 20, 16 << 20)
         );
         assert_eq!(config.logging.size.to_string(), ">=1.0GB");
+        assert_eq!(config.logging.auto_clean, None);
     }
 
     #[test]
@@ -554,12 +573,13 @@ mod tests {
         with_file("").unwrap();
         with_file("[cache]\n").unwrap();
         let config = with_file(
-            "[logging]\nkeep_days = 7\nsize = \"10MB\"\nsync = \"always\"\nchain = \"always\"\n\
+            "[logging]\nkeep_days = 7\nsize = \"10MB\"\nauto_clean = \"1h30m\"\nsync = \"always\"\nchain = \"always\"\n\
              [socket]\npath = \"/run/fsmon-<UID>.sock\"\n[monitored]\npath = \"~/m.jsonl\"\n\
              [cache]\nproc_ttl_secs = 5\n[capture]\nceiling = \"1MB\"\n",
         )
         .unwrap();
         assert_eq!(config.logging.keep_days, 7);
+        assert_eq!(config.logging.auto_clean, Some(Duration::from_mins(90)));
         assert_eq!(
             (config.logging.sync, config.logging.chain),
             (Sync::Always, Chain::Always)
@@ -590,6 +610,14 @@ mod tests {
                 .contains("[logging] size: 'zz' is not a size filter")
         );
         assert!(complaint("[logging]\nkeep_days = 0\n").contains("keep_days = 0"));
+        assert!(
+            complaint("[logging]\nauto_clean = \"59s\"\n")
+                .contains("[logging] auto_clean = \"59s\": must be at least 1m")
+        );
+        assert!(
+            complaint("[logging]\nauto_clean = \"daily\"\n")
+                .contains("[logging] auto_clean: 'daily' is not a length of time")
+        );
         assert!(complaint("[socket]\npath = \"rel\"\n").contains("not an absolute path"));
         assert!(complaint("[socket]\npath = \"/tmp/x.lock\"\n").contains(".lock"));
     }

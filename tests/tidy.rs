@@ -32,6 +32,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "fid_parser",
             "sys",
             "log",
+            "clean",
             "socket",
             "monitored",
             "config",

@@ -3,6 +3,7 @@
 //! Dates without an offset are UTC, as the times in the logs are.
 
 use std::fmt;
+use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
 
@@ -99,6 +100,17 @@ impl TimeWindow {
             },
         }
     }
+}
+
+/// Reads a length of time without an operator: `6h`, `1h30m`.
+pub fn parse_age(text: &str) -> Result<Duration, ParseError> {
+    let error = |why| ParseError::new(text, "a length of time", why);
+    let age = age(&text.trim().to_ascii_lowercase())
+        .filter(|_| !text.trim().is_empty())
+        .ok_or_else(|| error("use numbers with s, m, h, d, w, such as 1h30m".to_owned()))?;
+    let age = age.and_then(|nanos| u64::try_from(nanos).ok());
+    age.map(Duration::from_nanos)
+        .ok_or_else(|| error(out_of_range()))
 }
 
 fn moment(text: &str, now: WallTime) -> Result<WallTime, String> {
@@ -206,6 +218,15 @@ mod tests {
             assert_eq!(at(text), NOW.0 - seconds * SECOND, "{text}");
         }
         assert_eq!(at("now"), NOW.0);
+    }
+
+    #[test]
+    fn a_length_of_time_has_units() {
+        let hours = |text| parse_age(text).unwrap().as_secs() / 3600;
+        assert_eq!((hours("6h"), hours(" 1D2h "), hours("90m")), (6, 26, 1));
+        for text in ["", "6", ">6h", "soon", "99999999999999999999h", "9999999d"] {
+            assert!(parse_age(text).is_err(), "{text}");
+        }
     }
 
     #[test]

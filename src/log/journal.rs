@@ -49,6 +49,17 @@ pub enum Entry<'a> {
         /// By how many nanoseconds; negative when it went back.
         step: i64,
     },
+    /// The recorder trimmed a log.
+    Clean {
+        /// The file name of the log.
+        log: &'a str,
+        /// Lines that went.
+        deleted: u64,
+        /// Its size before, in bytes.
+        before: u64,
+        /// Its size after.
+        after: u64,
+    },
     /// A watched path was deleted or moved away.
     RootGone(Subject<'a>),
     /// A watched path is there again.
@@ -114,6 +125,18 @@ pub fn encode_entry(time: WallTime, entry: &Entry<'_>, out: &mut Vec<u8>) {
             out.push(b'"');
             write_time(*since, out);
             out.push(b'"');
+        }
+        Entry::Clean {
+            log,
+            deleted,
+            before,
+            after,
+        } => {
+            push_text("log", log.as_bytes(), out);
+            for (key, number) in [("deleted", deleted), ("before", before), ("after", after)] {
+                push_key(key, out);
+                push_number(*number, out);
+            }
         }
         Entry::Clock { step } => {
             push_key("step_ns", out);
@@ -185,6 +208,7 @@ impl Entry<'_> {
             Self::Remove(_) => "REMOVE",
             Self::Gap { .. } => "GAP",
             Self::Clock { .. } => "CLOCK",
+            Self::Clean { .. } => "CLEAN",
             Self::RootGone(_) => "ROOT_GONE",
             Self::RootBack(_) => "ROOT_BACK",
         }
@@ -243,6 +267,12 @@ mod tests {
             },
             Entry::Clock {
                 step: -3_600_000_000_000,
+            },
+            Entry::Clean {
+                log: "nginx_log.jsonl",
+                deleted: 12,
+                before: 9000,
+                after: 4096,
             },
             Entry::RootGone(subject),
             Entry::RootBack(subject),

@@ -12,7 +12,9 @@ use super::control::Command;
 use super::engine::{Changes, Engine};
 use super::feed::Feed;
 use super::report::{Level, Reporter};
+use super::trim::Trimmer;
 use super::writer::Writer;
+use crate::clean::CleanReport;
 use crate::config::{CacheSettings, Chain, Config};
 use crate::event::WallTime;
 use crate::log::journal::{Entry, Subject};
@@ -31,6 +33,13 @@ pub enum Message {
     Command(Command, oneshot::Sender<Reply>),
     /// Something was mounted or unmounted.
     MountsChanged,
+    /// A log was trimmed by `auto_clean`.
+    Cleaned {
+        /// The file name of the log.
+        log: String,
+        /// What went and what stayed.
+        report: CleanReport,
+    },
     /// SIGHUP: read store and config again.
     Reload,
     /// A signal to stop, or a thread that failed.
@@ -47,6 +56,7 @@ pub struct Core {
     watches: WatchSet,
     /// Watched paths, and whether they were there when last heard of.
     roots: BTreeMap<PathBuf, bool>,
+    trimmer: Trimmer,
     reporter: Arc<Reporter>,
     stats_at: Option<Instant>,
     lost: u64,
@@ -66,6 +76,7 @@ impl Core {
         feed: Arc<Feed>,
         engine: Engine,
         writer: Writer,
+        trimmer: Trimmer,
         reporter: Arc<Reporter>,
     ) -> Self {
         let stats_at = reporter
@@ -78,6 +89,7 @@ impl Core {
             writer,
             watches: WatchSet::default(),
             roots: BTreeMap::new(),
+            trimmer,
             reporter,
             stats_at,
             lost: 0,
@@ -122,8 +134,19 @@ impl Core {
         self.writer.flush(&self.reporter);
     }
 
+    fn note_cleaning(&mut self, log: &str, report: &CleanReport) {
+        self.writer.journal(&Entry::Clean {
+            log,
+            deleted: report.by_time + report.by_size,
+            before: report.before,
+            after: report.after,
+        });
+        self.writer.flush(&self.reporter);
+    }
+
     /// Works until a message says stop; returns why.
     pub fn run(&mut self, inbox: &Receiver<Message>) -> String {
+        self.trimmer.follow(&self.config.logging);
         loop {
             let message = match self.due() {
                 None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -137,6 +160,7 @@ impl Core {
                     reply.send(answer).ok();
                 }
                 Ok(Message::MountsChanged) => self.follow_mounts(),
+                Ok(Message::Cleaned { log, report }) => self.note_cleaning(&log, &report),
                 Ok(Message::Reload) => self.reload(),
                 Ok(Message::Stop(reason)) => return reason,
                 Err(RecvTimeoutError::Timeout) => self.tend(),
@@ -407,6 +431,7 @@ impl Core {
         match Config::load(&CacheSettings::default()) {
             Ok(config) => {
                 self.writer.set_sync(config.logging.sync);
+                self.trimmer.follow(&config.logging);
                 self.engine
                     .pipeline()
                     .set_chain_always(config.logging.chain == Chain::Always);

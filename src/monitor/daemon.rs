@@ -18,6 +18,7 @@ use super::feed::{self, Feed};
 use super::lock::DaemonLock;
 use super::marks::Dialect;
 use super::report::{Level, Reporter};
+use super::trim::Trimmer;
 use super::writer::{Writer, crashed_at};
 use crate::config::{Chain, Config};
 use crate::log::append::AppenderConfig;
@@ -49,7 +50,7 @@ fn record(config: Config, reporter: &Arc<Reporter>) -> anyhow::Result<ExitCode> 
         .build()
         .context("cannot start")?;
     let (to_core, inbox) = channel();
-    let (feed, mut core) = assemble(&config, group, dialect, reporter)?;
+    let (feed, mut core) = assemble(&config, group, dialect, reporter, &to_core)?;
     let code = runtime.block_on(async {
         let control = Control::bind(&config.paths.socket, config.uid, config.owner)?;
         if let Some(error) = &control.not_handed_over {
@@ -82,7 +83,13 @@ fn record(config: Config, reporter: &Arc<Reporter>) -> anyhow::Result<ExitCode> 
         // Events from between the marks and the first poll are there already.
         to_core.send(Message::Wake).ok();
         let delay = config.test.read_delay;
-        attend(feed, delay, control, to_core, reporter, core_ended).await?;
+        let stop = to_core.clone();
+        let attended = attend(feed, delay, control, to_core, reporter, core_ended).await;
+        if let Err(error) = &attended {
+            // The core holds a way to itself, for what trims its logs; nothing else would end it.
+            stop.send(Message::Stop(error.to_string())).ok();
+        }
+        attended?;
         let ended = tokio::task::spawn_blocking(move || working.join()).await;
         match ended {
             Ok(Ok(true)) => {}
@@ -124,6 +131,7 @@ fn assemble(
     group: crate::sys::fanotify::Group,
     dialect: Dialect,
     reporter: &Arc<Reporter>,
+    to_core: &Sender<Message>,
 ) -> anyhow::Result<(Arc<Feed>, Core)> {
     let options = FeedOptions {
         perf: !config.test.no_perf,
@@ -182,11 +190,18 @@ fn assemble(
         },
         config.logging.sync,
     );
+    let trimmer = Trimmer::new(
+        config.paths.log_dir.clone(),
+        config.owner,
+        reporter.clone(),
+        to_core.clone(),
+    );
     let core = Core::new(
         config.clone(),
         feed.clone(),
         engine,
         writer,
+        trimmer,
         reporter.clone(),
     );
     Ok((feed, core))

@@ -12,6 +12,7 @@ pub mod lock;
 pub mod marks;
 mod programs;
 pub mod report;
+pub mod trim;
 pub mod ways;
 pub mod writer;
 
