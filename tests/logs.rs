@@ -9,6 +9,8 @@
     reason = "a test fails by panicking, and this is a program of its own"
 )]
 
+#[path = "logs/cut.rs"]
+mod cut;
 #[path = "logs/disk.rs"]
 mod disk;
 #[path = "logs/live.rs"]
@@ -20,6 +22,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::{env, fs};
 
+use disk::Mount;
 use fsmon::event::{Attribution, EventType, FileEvent, WallTime};
 use fsmon::log::append::{Appender, AppenderConfig};
 use fsmon::log::line::encode_event;
@@ -27,6 +30,10 @@ use libtest_mimic::{Arguments, Trial};
 use tempfile::TempDir;
 
 fn main() -> ExitCode {
+    if let Some(log) = env::var_os(cut::RECORDER) {
+        cut::be_recorder(Path::new(&log));
+        return ExitCode::SUCCESS;
+    }
     let mut trials = vec![
         test("any_history_leaves_what_the_model_says", model::any_history),
         test(
@@ -41,7 +48,7 @@ fn main() -> ExitCode {
     ];
     let is_root = rustix::process::geteuid().is_root();
     let required = env::var_os("FSMON_TEST_ROOT").is_some_and(|value| value == "require");
-    let on_disks: [(&str, fn()); 3] = [
+    let on_disks: [(&str, fn()); 13] = [
         (
             "full_tmpfs_keeps_whole_lines_and_tells_of_the_rest",
             disk::full_tmpfs,
@@ -51,6 +58,36 @@ fn main() -> ExitCode {
             disk::full_ext4,
         ),
         ("read_only_disk_is_waited_for", disk::read_only),
+        ("cut_in_place_on_ext4_leaves_the_file_the_same", || {
+            cut::same_file(&Mount::of("ext4"))
+        }),
+        ("cut_in_place_on_xfs_leaves_the_file_the_same", || {
+            cut::same_file(&Mount::of("xfs"))
+        }),
+        ("cut_in_place_on_ext4_keeps_what_a_copy_keeps", || {
+            cut::any_log(&Mount::of("ext4"))
+        }),
+        ("cut_in_place_on_xfs_keeps_what_a_copy_keeps", || {
+            cut::any_log(&Mount::of("xfs"))
+        }),
+        ("a_query_goes_on_when_its_log_is_cut_on_ext4", || {
+            cut::query_meanwhile(&Mount::of("ext4"))
+        }),
+        ("a_query_goes_on_when_its_log_is_cut_on_xfs", || {
+            cut::query_meanwhile(&Mount::of("xfs"))
+        }),
+        ("cleans_in_a_flood_on_ext4_lose_nothing", || {
+            cut::flood(&Mount::of("ext4"))
+        }),
+        ("cleans_in_a_flood_on_xfs_lose_nothing", || {
+            cut::flood(&Mount::of("xfs"))
+        }),
+        ("cleans_in_a_flood_on_btrfs_lose_nothing", || {
+            cut::flood(&Mount::of("btrfs"))
+        }),
+        ("cleans_in_a_flood_on_tmpfs_lose_nothing", || {
+            cut::flood(&Mount::of("tmpfs"))
+        }),
     ];
     for (name, body) in on_disks {
         let trial = Trial::test(name, move || {

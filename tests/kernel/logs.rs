@@ -24,6 +24,7 @@ pub(crate) fn list(suite: &mut Suite) {
     suite.one("torn_last_line_is_repaired", torn_line);
     suite.one("full_disk", full_disk);
     suite.one("clean_in_a_flood", clean_in_a_flood);
+    suite.one("auto_clean", auto_clean);
     suite.tools(
         "files_belong_to_the_sudo_user",
         &["mount", "unshare"],
@@ -196,6 +197,48 @@ fn clean_in_a_flood() {
     let mut actor = Actor::book(&root);
     churn::plan(&mut actor, &root, 10_000);
     actor.truth().check(&home.log("_global"));
+}
+
+/// The daemon trims what is too old by itself when it starts, and says so in the journal.
+fn auto_clean() {
+    let ground = Ground::new();
+    let root = ground.mount(Fs::Tmpfs);
+    let home = Home::new(&ground);
+    home.watch("_global", &root, &["-r", "-t", "CREATE"]);
+    fs::create_dir_all(home.log_dir()).unwrap();
+    let (log, other) = (home.log_path("_global"), home.log_path("other"));
+    let old = |second: u32| {
+        format!(
+            "{{\"time\":\"2020-01-01T00:00:{second:02}.000000000Z\",\"event_type\":\"CREATE\",\"path\":\"/old\"}}\n"
+        )
+    };
+    let olds: String = (10..50).map(old).collect();
+    fs::write(&log, &olds).unwrap();
+    fs::write(&other, olds.clone() + "not an event\n").unwrap();
+
+    let mut recorder = home.start();
+    fs::write(root.join("1"), "").unwrap();
+    recorder.settle("_global", &root);
+    assert_eq!(fs::read_to_string(&other).unwrap().lines().count(), 41);
+    assert!(home.journal_of("CLEAN").is_empty());
+    recorder.stop();
+
+    home.configure("[logging]\nauto_clean = \"1m\"\nkeep_days = 1\n");
+    let mut recorder = home.start();
+    let told = until(PATIENCE, || {
+        Some(home.journal_of("CLEAN")).filter(|told| told.len() == 2)
+    });
+    let told = told.expect("two logs are cleaned");
+    for (entry, name) in told.iter().zip(["_global_log.jsonl", "other_log.jsonl"]) {
+        assert_eq!(entry["log"], name);
+        assert_eq!(entry["deleted"], 40);
+        assert!(entry["before"].as_u64() > entry["after"].as_u64());
+    }
+    fs::write(root.join("2"), "").unwrap();
+    recorder.settle("_global", &root);
+    recorder.stop();
+    assert_eq!(names(&home), ["1", "2"]);
+    assert_eq!(fs::read_to_string(&other).unwrap(), "not an event\n");
 }
 
 /// Starts the daemon where an /etc/passwd of the test is in force, as sudo would for its user.

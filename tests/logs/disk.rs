@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::{appender, line};
 
 /// A small filesystem, unmounted in the end.
-struct Mount {
+pub(crate) struct Mount {
     place: TempDir,
 }
 
@@ -56,7 +56,27 @@ impl Mount {
         mount
     }
 
-    fn point(&self) -> PathBuf {
+    /// One of a kind with room for a test, as its mkfs makes it.
+    pub(crate) fn of(kind: &str) -> Self {
+        let mount = Self {
+            place: tempfile::tempdir().unwrap(),
+        };
+        let point = mount.point();
+        let point = point.to_str().unwrap();
+        if kind == "tmpfs" {
+            run("mount", &["-t", "tmpfs", "-o", "size=64m", "none", point]);
+            return mount;
+        }
+        let image = mount.place.path().join("image");
+        let size = if kind == "ext4" { 64 << 20 } else { 400 << 20 };
+        File::create(&image).unwrap().set_len(size).unwrap();
+        let image = image.to_str().unwrap();
+        run(&format!("mkfs.{kind}"), &["-q", image]);
+        run("mount", &["-o", "loop", image, point]);
+        mount
+    }
+
+    pub(crate) fn point(&self) -> PathBuf {
         let point = self.place.path().join("disk");
         fs::create_dir_all(&point).unwrap();
         point

@@ -33,17 +33,19 @@ fn record(dir: &Path, allowed: &AtomicI64, stop: &AtomicBool) -> i64 {
     next
 }
 
-fn numbered(number: i64) -> Vec<u8> {
+pub(crate) fn numbered(number: i64) -> Vec<u8> {
     line(BASE + number, format!("/n/{number}").as_bytes())
 }
 
-fn numbers(bytes: &[u8]) -> Vec<i64> {
+/// The numbers of all whole lines; a cut in place can leave a blank one.
+pub(crate) fn numbers(bytes: &[u8]) -> Vec<i64> {
     let whole = bytes
         .iter()
         .rposition(|byte| *byte == b'\n')
         .map_or(0, |at| at + 1);
     let lines = bytes[..whole].split_inclusive(|byte| *byte == b'\n');
     lines
+        .filter(|line| !line.trim_ascii().is_empty())
         .map(|line| match decode(line) {
             Some(LogLine::Event(event)) => event.time.0 - BASE,
             other => panic!("{other:?} in {}", String::from_utf8_lossy(line)),
@@ -150,7 +152,7 @@ fn unbroken_from(cut: i64, bytes: &[u8]) -> i64 {
     *last
 }
 
-fn time(number: i64) -> String {
+pub(crate) fn time(number: i64) -> String {
     let line = numbered(number);
     String::from_utf8(line[9..39].to_vec()).unwrap()
 }
@@ -184,4 +186,4 @@ pub(crate) fn growing() {
 }
 
 const LOG: &str = "load_log.jsonl";
-const BASE: i64 = 1_778_148_001_000_000_000;
+pub(crate) const BASE: i64 = 1_778_148_001_000_000_000;
