@@ -146,7 +146,8 @@ fn behind(
 ) -> io::Result<Option<u64>> {
     let mut lines = Lines::new(file, start, end, 64 * 1024);
     while let Some(line) = lines.next_line()? {
-        if line.bytes == after {
+        // The first line of a log that was cut in place has blanks in front.
+        if line.bytes.trim_ascii_start() == after.trim_ascii_start() {
             return Ok(Some(line.end));
         }
         let sorted = from > WallTime(i64::MIN);

@@ -230,15 +230,15 @@ pub(crate) fn same_file(mount: &Mount) {
 struct Cutter<'a> {
     log: &'a Path,
     answer: Vec<u8>,
-    cut: bool,
+    /// At which line.
+    at: Option<i64>,
 }
 
 impl Write for Cutter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.answer.extend_from_slice(bytes);
-        if !self.cut {
-            self.cut = true;
-            assert_eq!(clean_to(self.log, 1501, None, false).by_time, 1501);
+        if let Some(at) = self.at.take() {
+            assert_eq!(clean_to(self.log, at, None, false).by_time, at as u64);
             // As long as before: the size tells nothing.
             let mut appender = appender(self.log.parent().unwrap(), 64 << 20);
             for number in 3000..4600 {
@@ -256,6 +256,14 @@ impl Write for Cutter<'_> {
 
 /// A query whose log is cut under it goes on where it was, or behind the cut.
 pub(crate) fn query_meanwhile(mount: &Mount) {
+    // Where it has read to, and then a cut at the very line that was read last, and around it.
+    let read = query_and_cut(mount, 2500);
+    for at in read - 3..read + 3 {
+        query_and_cut(mount, at);
+    }
+}
+
+fn query_and_cut(mount: &Mount, at: i64) -> i64 {
     let log = mount.point().join("x_log.jsonl");
     let all: Vec<u8> = (0..3000).flat_map(numbered).collect();
     fs::write(&log, &all).unwrap();
@@ -270,18 +278,23 @@ pub(crate) fn query_meanwhile(mount: &Mount) {
     let mut out = Cutter {
         log: &log,
         answer: Vec::new(),
-        cut: false,
+        at: Some(at),
     };
     let outcome = query::run(&request, &mut out).unwrap();
     assert_eq!(inode, fs::metadata(&log).unwrap().ino());
     let numbers = numbers(&out.answer);
-    let before = numbers.iter().take_while(|number| **number <= 1500).count() as i64;
-    assert!(before > 0 && before < 1500);
-    assert!(numbers.iter().copied().eq((0..before).chain(1501..4600)));
+    let before = (0..)
+        .zip(&numbers)
+        .take_while(|(count, number)| count == *number);
+    let before = before.count() as i64;
+    assert!(before > 0, "nothing came before the cut");
+    let expected = (0..before).chain(at.max(before)..4600);
+    assert!(numbers.iter().copied().eq(expected), "cut at {at}");
     assert_eq!(
         (outcome.lines, outcome.unreadable),
         (numbers.len() as u64, 0)
     );
+    before
 }
 
 /// Whatever stands in a log, what is cut in place is what is copied elsewhere but for blanks, and
