@@ -144,14 +144,14 @@ impl Window {
 
     /// The place of a record in the queue that also shows the openings of programs.
     ///
-    /// Records have odd places, so that there is one before each of them.
+    /// Records have odd places, so that there is one before each of them; 0 is no place.
     pub(super) fn place(&self, rec: &Rec) -> Option<u64> {
         let group = self.batches[rec.batch as usize].group;
         (self.exec_group == Some(group)).then(|| self.place_of(rec.place))
     }
 
     fn place_of(&self, number: u32) -> u64 {
-        2 * (self.base + u64::from(number)) + 1
+        2 * (self.base + u64::from(number)) + 3
     }
 
     /// Ends the window when all of it was told, and gives its memory back.

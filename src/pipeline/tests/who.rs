@@ -75,6 +75,17 @@ fn what_stands_before_the_opening_is_the_old_programs() {
 }
 
 #[test]
+fn an_opening_may_be_the_first_that_was_ever_read() {
+    let (mut bench, procs) = bench(&["CREATE"], &["sort"]);
+    let lines = read(
+        &mut bench,
+        procs,
+        &[opened("sort"), entry(bits::CREATE, P, "top", "a", "a1")],
+    );
+    assert_eq!(lines, ["CREATE /m/a sort"]);
+}
+
+#[test]
 fn openings_elsewhere_are_used_and_never_told_or_asked_about() {
     let (mut bench, procs) = bench(&["CREATE"], &["sort"]);
     // Of a filesystem that nobody watches, and of a watched one whose directory nobody knows.
