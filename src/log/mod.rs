@@ -4,6 +4,7 @@
 pub mod append;
 pub mod dir;
 pub mod escape;
+pub mod form;
 pub mod journal;
 pub mod line;
 pub mod scan;

@@ -2,9 +2,11 @@
 
 use std::borrow::Borrow;
 use std::fs::File;
-use std::io::{self, BufRead};
+use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+
+use memchr::{memchr, memrchr};
 
 /// Reads the whole lines of a part of a file, in constant memory.
 #[derive(Debug)]
@@ -115,6 +117,31 @@ impl<F: Borrow<File>> Lines<F> {
             bytes: self.current(),
             overlong: false,
         }))
+    }
+
+    /// The whole lines that the next read brings, all of them at once; `None` at the end. Overlong
+    /// lines are left out, and counted in `overlong`.
+    pub fn next_block(&mut self, overlong: &mut u64) -> io::Result<Option<&[u8]>> {
+        let mut searched = 0;
+        let length = loop {
+            let unseen = &self.buffer[self.next + searched..self.filled];
+            if let Some(at) = memrchr(b'\n', unseen) {
+                break searched + at + 1;
+            }
+            searched += unseen.len();
+            if searched > MAX_LINE {
+                if !self.pass_rest()? {
+                    return Ok(None);
+                }
+                *overlong += 1;
+                searched = 0;
+            } else if !self.fill()? {
+                return Ok(None);
+            }
+        };
+        self.current = self.next..self.next + length;
+        self.next += length;
+        Ok(Some(self.current()))
     }
 
     fn overlong_line(&mut self) -> io::Result<Option<Line<'_>>> {
@@ -239,11 +266,8 @@ pub fn torn_tail(file: &File, end: u64) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// Length of the first line with its newline.
-fn newline_in(mut bytes: &[u8]) -> Option<usize> {
-    let all = bytes;
-    // skip_until is std's way to memchr, and reading from a slice cannot fail.
-    let length = bytes.skip_until(b'\n').ok()?;
-    (length > 0 && all[length - 1] == b'\n').then_some(length)
+fn newline_in(bytes: &[u8]) -> Option<usize> {
+    memchr(b'\n', bytes).map(|at| at + 1)
 }
 
 /// No line of ours is longer: a path is some kilobytes, a chain some hundred names.

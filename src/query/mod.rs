@@ -5,5 +5,6 @@ mod merge;
 pub mod plan;
 mod run;
 pub mod search;
+mod sift;
 
 pub use run::{QueryOutcome, QueryRequest, run};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use super::merge::{Stream, write_merged};
+use super::merge::{Reading, Stream, write_merged};
 use super::plan::Selection;
 use crate::filters::time::TimeWindow;
 use crate::log::dir::LogDir;
@@ -74,11 +74,15 @@ pub fn run(request: &QueryRequest, out: &mut dyn Write) -> Result<QueryOutcome> 
             .with_context(|| format!("cannot list '{}'", request.log_dir.display()))?,
     };
     let selection = Selection::new(request.window, &request.paths);
-    let block = (BLOCKS / names.len().max(1)).clamp(SMALLEST_BLOCK, LARGEST_BLOCK);
+    let how = Reading {
+        scan: request.scan,
+        apart: names.len() > 1,
+        block: (BLOCKS / names.len().max(1)).clamp(SMALLEST_BLOCK, LARGEST_BLOCK),
+    };
     let mut streams = Vec::new();
     for name in names {
         let opened = dir.open_log(&name).and_then(|file| {
-            file.map(|file| Stream::open(name.clone(), file, &selection, request.scan, block))
+            file.map(|file| Stream::open(name.clone(), file, &selection, &how))
                 .transpose()
         });
         match opened {
@@ -90,17 +94,17 @@ pub fn run(request: &QueryRequest, out: &mut dyn Write) -> Result<QueryOutcome> 
     outcome.no_log = streams.is_empty() && outcome.refused.is_empty();
     if !request.window.is_empty() {
         let mut out = BufWriter::with_capacity(OUT_BUFFER, out);
-        write_merged(streams, &selection, request.scan, &mut out, &mut outcome)?;
+        write_merged(streams, &mut out, &mut outcome)?;
     }
     Ok(outcome)
 }
 
 impl QueryOutcome {
-    pub(super) fn count(&mut self, lost: Option<i64>) {
-        self.lines += 1;
-        if let Some(lost) = lost {
+    pub(super) fn count(&mut self, lines: u64, lost: &[i64]) {
+        self.lines += lines;
+        for lost in lost {
             self.gaps += 1;
-            match u64::try_from(lost) {
+            match u64::try_from(*lost) {
                 Ok(lost) => self.lost += lost,
                 Err(_) => self.lost_unknown = true,
             }

@@ -28,6 +28,9 @@ pub(crate) struct Args {
     /// UTC, or RFC 3339; may be repeated, all must hold.
     #[arg(short, long, value_name = "FILTER", allow_hyphen_values = true)]
     time: Vec<String>,
+    /// Read the logs from beginning to end, in case that somebody has sorted one wrongly.
+    #[arg(long)]
+    scan: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
@@ -49,7 +52,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         paths: paths(args, &config)?,
         log_dir: config.paths.log_dir,
         window,
-        scan: false,
+        scan: args.scan,
     };
     let outcome = query::run(&request, &mut io::stdout().lock())?;
     report(&outcome);
@@ -105,7 +108,7 @@ fn report(outcome: &QueryOutcome) {
     }
     for log in &outcome.out_of_order {
         say(format_args!(
-            "fsmon: warning: '{}' is not sorted by time, events may be missing here",
+            "fsmon: warning: '{}' is not sorted by time, events may be missing here (--scan reads all of it)",
             log.escape_debug()
         ));
     }
