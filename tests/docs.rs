@@ -13,12 +13,13 @@ use std::process::Command;
 
 use fsmon::socket::proto::{Reply, Request};
 
-const COMMANDS: [&str; 8] = [
+const COMMANDS: [&str; 9] = [
     "daemon",
     "add",
     "remove",
     "monitored",
     "query",
+    "changes",
     "clean",
     "init",
     "cd",

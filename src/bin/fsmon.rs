@@ -8,7 +8,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{Failure, Outcome, add, cd, clean, daemon, init, monitored, query, remove, say};
+use commands::{
+    Failure, Outcome, add, cd, changes, clean, daemon, init, monitored, query, remove, say,
+};
 
 /// A flight recorder for a Linux filesystem: what changed, when, and which process did it
 ///
@@ -34,6 +36,7 @@ enum Command {
     Remove(remove::Args),
     Monitored(monitored::Args),
     Query(query::Args),
+    Changes(changes::Args),
     Clean(clean::Args),
     Init(init::Args),
     Cd(cd::Args),
@@ -63,6 +66,7 @@ fn run(command: Command) -> Outcome {
         Command::Remove(args) => remove::run(&args),
         Command::Monitored(args) => monitored::run(&args),
         Command::Query(args) => query::run(&args),
+        Command::Changes(args) => changes::run(&args),
         Command::Clean(args) => clean::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Cd(args) => cd::run(&args),

@@ -68,6 +68,17 @@ pub fn own_time_text(line: &[u8]) -> Option<&Time> {
     line.ends_with(b"}\n").then_some(time)
 }
 
+/// The path of a line that begins as the recorder's do, where it stands there as it is: plain ASCII
+/// without an escape.
+pub fn own_path(line: &[u8]) -> Option<&[u8]> {
+    head_time(line)?;
+    let rest = &line[TYPE..];
+    let rest = rest[memchr::memchr(b'"', rest)?..].strip_prefix(b"\",\"path\":\"")?;
+    let path = &rest[..memchr::memchr(b'"', rest)?];
+    let is_plain = path.is_ascii() && memchr::memchr(b'\\', path).is_none();
+    is_plain.then_some(path)
+}
+
 /// A time with nine digits in UTC.
 pub type Time = [u8; 30];
 
@@ -181,6 +192,8 @@ mod tests {
             })
         );
         assert_eq!(own_time(&lines[3]), Some(WallTime(9)));
+        assert_eq!(own_path(&lines[0]), Some(&b"/a"[..]));
+        assert_eq!((own_path(&lines[2]), own_path(&lines[3])), (None, None));
         let turned = [line(9, b"/b"), line(5, b"/a")].concat();
         assert!(!own(&turned).unwrap().is_sorted);
     }

@@ -2,11 +2,13 @@
 #![forbid(unsafe_code)]
 
 pub mod append;
+pub mod backwards;
 pub mod dir;
 pub mod escape;
 pub mod form;
 pub mod journal;
 pub mod line;
 pub mod scan;
+pub mod scratch;
 pub mod source;
 pub mod stamp;

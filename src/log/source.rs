@@ -271,7 +271,7 @@ fn newline_in(bytes: &[u8]) -> Option<usize> {
 }
 
 /// No line of ours is longer: a path is some kilobytes, a chain some hundred names.
-const MAX_LINE: usize = 4 * 1024 * 1024;
+pub(super) const MAX_LINE: usize = 4 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

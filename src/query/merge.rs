@@ -36,11 +36,7 @@ impl<'s> Stream<'s> {
         let start = if how.scan || selection.first() == WallTime(i64::MIN) {
             0
         } else {
-            let mut probe = Probe {
-                lines: Lines::new(&file, 0, end, PROBE_BLOCK),
-                end,
-            };
-            lower_bound(&mut probe, 0, end, &selection.first())?
+            lower_bound(&mut Probe::new(&file, end), 0, end, &selection.first())?
         };
         Ok(Self {
             name,
@@ -137,9 +133,27 @@ pub(super) fn write_merged(
 }
 
 /// A log as items ordered by time; lines without one are not seen.
-struct Probe<'f> {
+pub(super) struct Probe<'f> {
     lines: Lines<&'f File>,
     end: u64,
+}
+
+impl<'f> Probe<'f> {
+    /// Looks at what stands before `end`.
+    pub(super) fn new(file: &'f File, end: u64) -> Self {
+        Self {
+            lines: Lines::new(file, 0, end, PROBE_BLOCK),
+            end,
+        }
+    }
+}
+
+/// Where the first line begins that is younger than `last`, or `end`.
+pub(super) fn past_end(probe: &mut Probe<'_>, end: u64, last: WallTime) -> io::Result<u64> {
+    match last.0.checked_add(1) {
+        Some(behind) => lower_bound(probe, 0, end, &WallTime(behind)),
+        None => Ok(end),
+    }
 }
 
 impl Ordered for Probe<'_> {

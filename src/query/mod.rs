@@ -1,10 +1,15 @@
 //! Asking a log: a window of time and prefixes of paths in, stored bytes out.
 #![forbid(unsafe_code)]
 
+mod changes;
 mod merge;
+mod newest;
 pub mod plan;
 mod run;
 pub mod search;
+mod seen;
 mod sift;
+mod spill;
 
+pub use changes::changes;
 pub use run::{QueryOutcome, QueryRequest, run};

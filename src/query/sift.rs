@@ -67,6 +67,11 @@ impl<'s> Sift<'s> {
         }
     }
 
+    /// Goes on with a block that does not come behind the one before.
+    pub(super) fn restart(&mut self) {
+        self.time = WallTime(i64::MIN);
+    }
+
     /// Appends the wanted lines of `block`, which consists of whole lines, to `found`.
     pub(super) fn sift(&mut self, block: &[u8], found: &mut Vec<Piece>) {
         if !self.finders.is_empty() {

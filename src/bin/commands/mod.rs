@@ -2,11 +2,13 @@
 
 pub(crate) mod add;
 pub(crate) mod cd;
+pub(crate) mod changes;
 pub(crate) mod clean;
 pub(crate) mod daemon;
 pub(crate) mod init;
 pub(crate) mod monitored;
 pub(crate) mod query;
+pub(crate) mod question;
 pub(crate) mod remove;
 
 use std::env;
