@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod changes;
+mod hunt;
 mod merge;
 mod newest;
 pub mod plan;

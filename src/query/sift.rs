@@ -3,16 +3,14 @@
 //! Without paths, a block in the recorder's own form is wanted or not as a whole. With paths, only
 //! those lines are read that hold the text of one of them, or that could hold it in other letters.
 
-use std::borrow::Cow;
 use std::mem;
 use std::ops::Range;
 
-use memchr::memmem::Finder;
-use memchr::{memchr, memrchr};
+use memchr::memrchr;
 
+use super::hunt::{Hunt, line_end, text_of};
 use super::plan::{Selection, Verdict};
 use crate::event::WallTime;
-use crate::log::escape::push_escaped;
 use crate::log::form;
 use crate::log::line::{Glance, glance, time_of};
 
@@ -45,7 +43,7 @@ pub(super) struct Noticed {
 pub(super) struct Sift<'s> {
     selection: &'s Selection,
     /// What a line that is wanted for its path must hold.
-    finders: Vec<Finder<'static>>,
+    hunt: Hunt,
     /// Whether too young lines end it.
     is_sorted: bool,
     /// Whether each line is a piece of its own.
@@ -59,7 +57,7 @@ impl<'s> Sift<'s> {
     pub(super) fn new(selection: &'s Selection, is_sorted: bool, apart: bool) -> Self {
         Self {
             selection,
-            finders: finders(selection),
+            hunt: hunt_for(selection),
             is_sorted,
             apart,
             time: WallTime(i64::MIN),
@@ -74,7 +72,7 @@ impl<'s> Sift<'s> {
 
     /// Appends the wanted lines of `block`, which consists of whole lines, to `found`.
     pub(super) fn sift(&mut self, block: &[u8], found: &mut Vec<Piece>) {
-        if !self.finders.is_empty() {
+        if !self.hunt.is_idle() {
             return self.hunt(block, found);
         }
         match form::own(block) {
@@ -169,24 +167,12 @@ impl<'s> Sift<'s> {
 
     /// Reads the lines that hold what is looked for.
     fn hunt(&mut self, block: &[u8], found: &mut Vec<Piece>) {
-        let finders = mem::take(&mut self.finders);
-        let mut hits: Vec<Hits<'_>> = finders
-            .iter()
-            .map(|finder| Hits::of(finder, block))
-            .collect();
-        let mut odd = memchr(b'\\', block);
-        while !self.noticed.is_past
-            && let Some(at) = hits.iter().filter_map(|hits| hits.next).chain(odd).min()
-        {
-            let start = memrchr(b'\n', &block[..at]).map_or(0, |at| at + 1);
-            let end = line_end(block, at);
-            self.judge(block, start..end, found);
-            hits.iter_mut().for_each(|hits| hits.go_on_from(end));
-            if odd.is_some_and(|odd| odd < end) {
-                odd = memchr(b'\\', &block[end..]).map(|at| at + end);
-            }
-        }
-        self.finders = finders;
+        let hunt = mem::take(&mut self.hunt);
+        hunt.each(block, |line| {
+            self.judge(block, line, found);
+            !self.noticed.is_past
+        });
+        self.hunt = hunt;
         self.look_at_last(block);
     }
 
@@ -204,59 +190,19 @@ impl<'s> Sift<'s> {
     }
 }
 
-/// The places of one text in a block.
-struct Hits<'a> {
-    finder: &'a Finder<'static>,
-    block: &'a [u8],
-    next: Option<usize>,
-}
-
-impl<'a> Hits<'a> {
-    fn of(finder: &'a Finder<'static>, block: &'a [u8]) -> Self {
-        let next = finder.find(block);
-        Self {
-            finder,
-            block,
-            next,
-        }
+/// What any line holds that is wanted for one of the paths, and any hole. Nothing when all paths are
+/// wanted.
+fn hunt_for(selection: &Selection) -> Hunt {
+    let prefixes = &selection.prefixes;
+    if prefixes.is_empty() || prefixes.iter().any(Vec::is_empty) {
+        return Hunt::default();
     }
-
-    fn go_on_from(&mut self, from: usize) {
-        if self.next.is_some_and(|next| next < from) {
-            self.next = self.finder.find(&self.block[from..]).map(|at| at + from);
-        }
-    }
-}
-
-/// What any line holds that is wanted for one of the paths, unless there is a backslash in it, by
-/// which every letter can be written in another way. Nothing when all paths are wanted.
-fn finders(selection: &Selection) -> Vec<Finder<'static>> {
-    if selection.prefixes.is_empty() || selection.prefixes.iter().any(Vec::is_empty) {
-        return Vec::new();
-    }
-    let mut texts: Vec<Cow<'static, [u8]>> = vec![b"\"GAP\"".into()];
-    for prefix in &selection.prefixes {
-        if str::from_utf8(prefix).is_ok() {
-            let mut text = Vec::new();
-            push_escaped(prefix, &mut text);
-            texts.push(text.into());
-        } else {
-            // Only the exact bytes can say it, and those stand there as hex in either case.
-            texts.push(b"\"path_raw\"".into());
-        }
-    }
-    texts
-        .into_iter()
-        .map(|text| Finder::new(&text).into_owned())
-        .collect()
+    let texts = prefixes.iter().map(|prefix| text_of(prefix));
+    Hunt::of(texts.chain([b"\"GAP\"".to_vec()]))
 }
 
 fn lost_in(line: &[u8]) -> i64 {
     glance(line).and_then(|seen| seen.lost).unwrap_or(-1)
-}
-
-fn line_end(block: &[u8], at: usize) -> usize {
-    memchr(b'\n', &block[at..]).map_or(block.len(), |length| at + length + 1)
 }
 
 #[cfg(test)]
