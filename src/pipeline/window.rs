@@ -281,7 +281,9 @@ impl Window {
         else {
             return;
         };
-        let rest = event.mask & !(bits::OF_EXEC | bits::ON_CHILD);
+        // An exec opens and reads its program, too; but so did whoever looked at it before, and where
+        // that is asked for nothing tells the two apart.
+        let rest = event.mask & !(bits::OPEN_EXEC | bits::ON_CHILD);
         let next = self.place_of(self.recs.len() as u32);
         self.execs.push(Exec {
             pid: event.pid,
