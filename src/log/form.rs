@@ -79,6 +79,47 @@ pub fn own_path(line: &[u8]) -> Option<&[u8]> {
     is_plain.then_some(path)
 }
 
+/// What a line is about, where it stands there as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gist<'a> {
+    /// The name of the type.
+    pub event_type: &'a [u8],
+    /// The path.
+    pub path: &'a [u8],
+    /// For a rename: the other side, if the line has one.
+    pub other: Option<&'a [u8]>,
+}
+
+/// What a line is about that begins as the recorder's do; `None` unless all of it is plain ASCII without
+/// an escape.
+pub fn own_gist(line: &[u8]) -> Option<Gist<'_>> {
+    let path = own_path(line)?;
+    let event_type = &line[TYPE..];
+    let event_type = &event_type[..memchr::memchr(b'"', event_type)?];
+    let key: &[u8] = match event_type {
+        b"MOVED_TO" => b",\"from\":\"",
+        b"MOVED_FROM" => b",\"to\":\"",
+        _ => b"",
+    };
+    let mut other = None;
+    // A quote behind a comma cannot stand within a string: there it has a backslash before it.
+    if !key.is_empty()
+        && let Some(at) = memmem::find(line, key)
+    {
+        let rest = &line[at + key.len()..];
+        let text = &rest[..memchr::memchr(b'"', rest)?];
+        if !text.is_ascii() || memchr::memchr(b'\\', text).is_some() {
+            return None;
+        }
+        other = Some(text);
+    }
+    Some(Gist {
+        event_type,
+        path,
+        other,
+    })
+}
+
 /// A time with nine digits in UTC.
 pub type Time = [u8; 30];
 
@@ -138,8 +179,8 @@ mod tests {
     use crate::log::line::{Gap, encode_event, encode_gap};
     use crate::log::scan;
 
-    fn line(time: i64, path: &[u8]) -> Vec<u8> {
-        let event = FileEvent {
+    fn event(time: i64, path: &[u8]) -> FileEvent {
+        FileEvent {
             time: WallTime(time),
             kind: EventType::Create,
             path: path.to_vec(),
@@ -153,9 +194,12 @@ mod tests {
             exe: None,
             other_path: None,
             attribution: Attribution::Exact,
-        };
+        }
+    }
+
+    fn line(time: i64, path: &[u8]) -> Vec<u8> {
         let mut line = Vec::new();
-        encode_event(&event, &mut line);
+        encode_event(&event(time, path), &mut line);
         line
     }
 
@@ -196,6 +240,33 @@ mod tests {
         assert_eq!((own_path(&lines[2]), own_path(&lines[3])), (None, None));
         let turned = [line(9, b"/b"), line(5, b"/a")].concat();
         assert!(!own(&turned).unwrap().is_sorted);
+    }
+
+    #[test]
+    fn the_gist_of_a_line_has_both_sides_of_a_rename() {
+        let renamed = |other: &[u8]| {
+            let event = FileEvent {
+                kind: EventType::MovedTo,
+                cmd: ",\"from\":\"/no".into(),
+                other_path: Some(other.to_vec()),
+                ..event(5, b"/a")
+            };
+            let mut line = Vec::new();
+            encode_event(&event, &mut line);
+            line
+        };
+        let gist = |event_type, other| Gist {
+            event_type,
+            path: b"/a",
+            other,
+        };
+        assert_eq!(
+            own_gist(&renamed(b"/b")),
+            Some(gist(b"MOVED_TO", Some(b"/b")))
+        );
+        assert_eq!(own_gist(&line(5, b"/a")), Some(gist(b"CREATE", None)));
+        assert_eq!(own_gist(&renamed(b"/\n")), None);
+        assert_eq!(own_gist(&renamed(b"/\xff")), None);
     }
 
     #[test]
