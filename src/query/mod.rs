@@ -4,6 +4,7 @@
 mod changes;
 mod hunt;
 mod merge;
+mod names;
 mod newest;
 pub mod plan;
 mod run;
@@ -11,6 +12,11 @@ pub mod search;
 mod seen;
 mod sift;
 mod spill;
+mod trail;
+mod twins;
+mod walk;
+mod why;
 
 pub use changes::changes;
 pub use run::{QueryOutcome, QueryRequest, run};
+pub use why::why;

@@ -47,6 +47,8 @@ pub struct QueryOutcome {
     pub unreadable: u64,
     /// Logs whose lines are not sorted by time; the answer may lack some of them.
     pub out_of_order: Vec<String>,
+    /// A path had so many names that some of them were not followed.
+    pub names_left_out: bool,
 }
 
 /// Writes the wanted lines to `out`, byte for byte as they are stored and sorted by time.

@@ -1,0 +1,547 @@
+//! The names that one file had over time: where it came from, and where it went.
+//!
+//! A path is asked for, and what was called so at any time is in question. A file that was renamed to
+//! it had other names before ([`Origins`], told by the log from its end), and one that was renamed away
+//! has others afterwards ([`Trail`], told by the log from its beginning). When a directory above is
+//! renamed, the file gets another name like by a rename of its own.
+//!
+//! The two lines of a rename, and the same lines from other logs, are met one by one; meeting one again
+//! changes nothing.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::names::{Interned, Names, moved};
+use crate::event::{EventType, FileEvent, WallTime};
+
+/// What matters of an event here.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deed<'a> {
+    pub(super) time: WallTime,
+    pub(super) kind: EventType,
+    pub(super) path: &'a [u8],
+    /// The other side of a rename.
+    pub(super) other: Option<&'a [u8]>,
+}
+
+impl<'a> Deed<'a> {
+    pub(super) fn of(event: &'a FileEvent, time: WallTime) -> Self {
+        Self {
+            time,
+            kind: event.kind,
+            path: &event.path,
+            other: event.other_path.as_deref(),
+        }
+    }
+
+    /// From which name to which, if both are known.
+    fn rename(&self) -> Option<(&'a [u8], &'a [u8])> {
+        match self.kind {
+            EventType::MovedFrom => Some((self.path, self.other?)),
+            EventType::MovedTo => Some((self.other?, self.path)),
+            _ => None,
+        }
+    }
+
+    fn is_move(&self) -> bool {
+        matches!(self.kind, EventType::MovedFrom | EventType::MovedTo)
+    }
+}
+
+/// Names from one time to another.
+#[derive(Debug, Default)]
+pub(super) struct Lives {
+    names: Interned,
+    spans: Vec<Span>,
+    /// There were more than are kept.
+    pub(super) is_cut: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Span {
+    from: WallTime,
+    to: WallTime,
+    name: u32,
+}
+
+impl Lives {
+    fn push(&mut self, name: &[u8], from: WallTime, to: WallTime) {
+        if self.spans.len() >= MOST_LIVES || self.names.size() >= MOST_BYTES {
+            self.is_cut = true;
+            return;
+        }
+        let name = self.names.number(name);
+        self.spans.push(Span { from, to, name });
+    }
+}
+
+/// Finds the earlier names, from the last event to the first.
+#[derive(Debug)]
+pub(super) struct Origins {
+    roots: Names,
+    open: Names<Open>,
+    lives: Lives,
+}
+
+/// How a name ended whose beginning has not been met yet.
+#[derive(Debug)]
+struct Open {
+    to: WallTime,
+    /// From which name to which it was renamed.
+    by: (Box<[u8]>, Box<[u8]>),
+    /// When the MOVED_FROM of that rename stands in the log, once it was met.
+    since: Option<WallTime>,
+}
+
+impl Open {
+    /// Whether it ended by this very event, or by the other line of the rename that it is part of.
+    fn ended_by(&self, kind: EventType, time: WallTime, from: &[u8], to: &[u8]) -> bool {
+        let is_same = self.to == time
+            || self.since == Some(time)
+            || self.since.is_none() && kind == EventType::MovedFrom;
+        is_same && (&*self.by.0, &*self.by.1) == (from, to)
+    }
+}
+
+impl Origins {
+    pub(super) fn new(roots: &[Vec<u8>]) -> Self {
+        Self {
+            roots: roots.iter().cloned().collect(),
+            open: Names::default(),
+            lives: Lives::default(),
+        }
+    }
+
+    /// The names to look for.
+    pub(super) fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.roots.iter().chain(self.open.iter())
+    }
+
+    /// How many these are.
+    pub(super) fn count(&self) -> usize {
+        self.roots.len() + self.open.len()
+    }
+
+    /// Whether an event at `path` can say something about the names.
+    pub(super) fn concerns(&self, path: &[u8]) -> bool {
+        self.roots.contains(path) || self.open.contains(path)
+    }
+
+    /// Whether a rename from or to `path` can.
+    pub(super) fn concerns_moved(&self, path: &[u8]) -> bool {
+        self.roots.has_at_or_below(path) || self.open.has_at_or_below(path)
+    }
+
+    /// Takes note of an event older than those before; says whether there is a new name.
+    pub(super) fn meet(&mut self, deed: &Deed<'_>) -> bool {
+        if let Some((from, to)) = deed.rename() {
+            return self.meet_rename(deed.kind, from, to, deed.time);
+        }
+        // Whatever had the name before was another file.
+        match deed.kind {
+            EventType::Create | EventType::Delete => self.close(deed.path, deed.time),
+            EventType::MovedFrom | EventType::MovedTo => {
+                let ends: Vec<_> = self
+                    .open
+                    .at_or_below(deed.path)
+                    .map(<[u8]>::to_vec)
+                    .collect();
+                ends.iter().for_each(|name| self.close(name, deed.time));
+            }
+            _ => {}
+        }
+        false
+    }
+
+    fn meet_rename(&mut self, kind: EventType, from: &[u8], to: &[u8], time: WallTime) -> bool {
+        let renamed = self.roots.at_or_below(to).chain(self.open.at_or_below(to));
+        let earlier: Vec<_> = renamed.filter_map(|name| moved(name, to, from)).collect();
+        let begun: Vec<_> = self.open.at_or_below(to).map(<[u8]>::to_vec).collect();
+        begun.iter().for_each(|name| self.close(name, time));
+        let gone: Vec<_> = self.open.at_or_below(from).map(<[u8]>::to_vec).collect();
+        for name in gone {
+            match self.open.get_mut(&name) {
+                Some(open) if open.ended_by(kind, time, from, to) => {
+                    if kind == EventType::MovedFrom && open.since.is_none() {
+                        open.since = Some(time);
+                    }
+                }
+                _ => self.close(&name, time),
+            }
+        }
+        let before = self.open.len();
+        for name in earlier {
+            if self.concerns(&name) {
+                continue;
+            }
+            if self.open.len() >= MOST_NAMES {
+                self.lives.is_cut = true;
+                continue;
+            }
+            let by = (from.into(), to.into());
+            let since = (kind == EventType::MovedFrom).then_some(time);
+            self.open.insert(
+                name,
+                Open {
+                    to: time,
+                    by,
+                    since,
+                },
+            );
+        }
+        self.open.len() > before
+    }
+
+    fn close(&mut self, name: &[u8], from: WallTime) {
+        if let Some(open) = self.open.remove(name) {
+            self.lives.push(name, from, open.to);
+        }
+    }
+
+    /// All earlier names, when the beginning of the logs was reached.
+    pub(super) fn end(mut self) -> Lives {
+        for name in self.open.iter() {
+            if let Some(open) = self.open.get(name) {
+                self.lives.push(name, WallTime(i64::MIN), open.to);
+            }
+        }
+        self.lives.names.close();
+        self.lives.spans.sort_unstable();
+        self.lives
+    }
+}
+
+/// Follows the names, from the first event to the last.
+#[derive(Debug)]
+pub(super) struct Trail {
+    roots: Names,
+    /// Whether what lies below a name is in question, too.
+    below: bool,
+    /// Earlier names, in the order of their beginnings.
+    lives: Lives,
+    /// How many of these have begun.
+    begun: usize,
+    /// Those that have begun and not ended, the first end on top.
+    ends: BinaryHeap<Reverse<(WallTime, u32)>>,
+    living: Names<u32>,
+    /// Names of what was renamed away.
+    away: Names,
+    /// There were more than are followed.
+    pub(super) is_cut: bool,
+}
+
+impl Trail {
+    pub(super) fn new(roots: &[Vec<u8>], below: bool, lives: Lives) -> Self {
+        Self {
+            roots: roots.iter().cloned().collect(),
+            below,
+            is_cut: lives.is_cut,
+            lives,
+            begun: 0,
+            ends: BinaryHeap::new(),
+            living: Names::default(),
+            away: Names::default(),
+        }
+    }
+
+    /// Goes on to a time that is not before the last one.
+    pub(super) fn advance(&mut self, time: WallTime) {
+        let spans = self.lives.spans[self.begun..].iter();
+        for span in spans.take_while(|span| span.from <= time) {
+            self.begun += 1;
+            self.ends.push(Reverse((span.to, span.name)));
+            let name = self.lives.names.name(span.name);
+            match self.living.get_mut(name) {
+                Some(count) => *count += 1,
+                None => self.living.insert(name.to_vec(), 1),
+            }
+        }
+        while let Some(Reverse((to, name))) = self.ends.peek().copied()
+            && to < time
+        {
+            self.ends.pop();
+            let name = self.lives.names.name(name);
+            match self.living.get_mut(name) {
+                Some(count @ 2..) => *count -= 1,
+                _ => drop(self.living.remove(name)),
+            }
+        }
+    }
+
+    /// The names that count from now to `last`, if they are no more than `most`.
+    pub(super) fn names(&self, last: WallTime, most: usize) -> Option<Vec<&[u8]>> {
+        let now = self.roots.len() + self.living.len() + self.away.len();
+        if now > most {
+            return None;
+        }
+        let mut names: Vec<&[u8]> = self.roots.iter().chain(self.away.iter()).collect();
+        names.extend(self.living.iter());
+        let spans = self.lives.spans[self.begun..].iter();
+        for (count, span) in spans.take_while(|span| span.from <= last).enumerate() {
+            let name = self.lives.names.name(span.name);
+            if !names.contains(&name) {
+                names.push(name);
+            }
+            if names.len() > most || count > most {
+                return None;
+            }
+        }
+        Some(names)
+    }
+
+    /// Whether an event at `path` belongs to the story.
+    pub(super) fn concerns(&self, path: &[u8]) -> bool {
+        if self.below {
+            return self.roots.covers(path) || self.away.covers(path) || self.living.covers(path);
+        }
+        self.roots.contains(path) || self.away.contains(path) || self.living.contains(path)
+    }
+
+    /// Whether a rename from or to `path` does.
+    pub(super) fn concerns_moved(&self, path: &[u8]) -> bool {
+        self.concerns(path)
+            || self.roots.has_at_or_below(path)
+            || self.away.has_at_or_below(path)
+            || self.living.has_at_or_below(path)
+    }
+
+    /// Whether an event belongs to the story.
+    pub(super) fn tells(&mut self, deed: &Deed<'_>) -> bool {
+        self.advance(deed.time);
+        if !deed.is_move() {
+            return self.concerns(deed.path);
+        }
+        self.concerns_moved(deed.path) || deed.other.is_some_and(|other| self.concerns_moved(other))
+    }
+
+    /// Takes note of an event younger than those before; says whether there is a new name.
+    pub(super) fn meet(&mut self, deed: &Deed<'_>) -> bool {
+        if let Some((from, to)) = deed.rename() {
+            return self.meet_rename(from, to);
+        }
+        match deed.kind {
+            EventType::Delete => {
+                self.away.remove(deed.path);
+            }
+            EventType::MovedFrom | EventType::MovedTo => self.forget_below(deed.path),
+            _ => {}
+        }
+        false
+    }
+
+    fn meet_rename(&mut self, from: &[u8], to: &[u8]) -> bool {
+        let names = self
+            .roots
+            .at_or_below(from)
+            .chain(self.away.at_or_below(from));
+        let left: Vec<_> = names.filter_map(|name| moved(name, from, to)).collect();
+        self.forget_below(from);
+        // What had the new name is replaced.
+        self.away.remove(to);
+        let before = self.away.len();
+        for name in left {
+            if self.roots.contains(&name) {
+                continue;
+            }
+            if self.away.len() >= MOST_NAMES {
+                self.is_cut = true;
+                continue;
+            }
+            self.away.insert(name, ());
+        }
+        self.away.len() > before
+    }
+
+    fn forget_below(&mut self, top: &[u8]) {
+        let gone: Vec<_> = self.away.at_or_below(top).map(<[u8]>::to_vec).collect();
+        for name in gone {
+            self.away.remove(&name);
+        }
+    }
+}
+
+/// So many names at a time are looked for.
+const MOST_NAMES: usize = 1 << 16;
+/// So many earlier names are kept, and so many bytes of different ones.
+const MOST_LIVES: usize = 1 << 20;
+const MOST_BYTES: usize = 32 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Attribution;
+
+    /// `KIND path [other]` at the seconds 1, 2, 3...
+    struct Log(Vec<FileEvent>);
+
+    impl Log {
+        fn of(lines: &[&str]) -> Self {
+            let event = |(at, line): (usize, &&str)| {
+                let mut words = line.split(' ');
+                let kind: EventType = words.next().unwrap().parse().unwrap();
+                FileEvent {
+                    time: WallTime(at as i64 + 1),
+                    kind,
+                    path: words.next().unwrap().into(),
+                    other_path: words.next().map(Into::into),
+                    pid: 1,
+                    cmd: "".into(),
+                    user: "".into(),
+                    file_size: 0,
+                    ppid: 1,
+                    tgid: 1,
+                    chain: "".into(),
+                    exe: None,
+                    attribution: Attribution::Exact,
+                }
+            };
+            Self(lines.iter().enumerate().map(event).collect())
+        }
+
+        /// The numbers of the lines in the story of `path`.
+        fn story(&self, path: &str, below: bool) -> Vec<usize> {
+            let roots = [path.as_bytes().to_vec()];
+            let mut origins = Origins::new(&roots);
+            for event in self.0.iter().rev() {
+                origins.meet(&Deed::of(event, event.time));
+            }
+            let mut trail = Trail::new(&roots, below, origins.end());
+            let mut told = Vec::new();
+            for (at, event) in self.0.iter().enumerate() {
+                let deed = Deed::of(event, event.time);
+                if trail.tells(&deed) {
+                    told.push(at + 1);
+                }
+                trail.meet(&deed);
+            }
+            told
+        }
+    }
+
+    #[test]
+    fn an_editor_saves_by_rename() {
+        let log = Log::of(&[
+            "CREATE /d/f",
+            "CREATE /d/other",
+            "CREATE /d/f.tmp",
+            "CLOSE_WRITE /d/f.tmp",
+            "MOVED_FROM /d/f.tmp /d/f",
+            "MOVED_TO /d/f /d/f.tmp",
+            "DELETE_SELF /d/f",
+            // The same name for another file, later.
+            "CREATE /d/f.tmp",
+            "DELETE /d/f.tmp",
+        ]);
+        assert_eq!(log.story("/d/f", false), [1, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn a_backup_is_followed_to_its_end() {
+        let log = Log::of(&[
+            "CREATE /d/f",
+            "MOVED_FROM /d/f /d/f~",
+            "MOVED_TO /d/f~ /d/f",
+            "CREATE /d/f",
+            "CLOSE_WRITE /d/f",
+            "ATTRIB /d/f~",
+            "DELETE /d/f~",
+            "CREATE /d/f~",
+        ]);
+        assert_eq!(log.story("/d/f", false), [1, 2, 3, 4, 5, 6, 7]);
+        // Asked for the backup: it was the file before, and what came after it counts as well.
+        assert_eq!(log.story("/d/f~", false), [1, 2, 3, 6, 7, 8]);
+    }
+
+    #[test]
+    fn renamed_directories_above_change_the_name() {
+        let log = Log::of(&[
+            "CREATE /a/x/f",
+            "MOVED_FROM /a /b",
+            "MOVED_TO /b /a",
+            "CLOSE_WRITE /b/x/f",
+            "MOVED_FROM /b/x /c",
+            "MOVED_TO /c /b/x",
+            "ATTRIB /c/f",
+            "CREATE /a/x/f",
+            "DELETE /c/f",
+        ]);
+        assert_eq!(log.story("/c/f", false), [1, 2, 3, 4, 5, 6, 7, 9]);
+        assert_eq!(log.story("/a/x/f", false), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    }
+
+    #[test]
+    fn a_rename_met_again_in_another_log_changes_nothing() {
+        let once = [
+            "CREATE /a/f",
+            "MOVED_FROM /a /b",
+            "MOVED_TO /b /a",
+            "MOVED_FROM /b /a",
+            "MOVED_TO /a /b",
+            "MOVED_FROM /a/f /g",
+            "MOVED_TO /g /a/f",
+        ];
+        let log = Log::of(&once);
+        assert_eq!(log.story("/g", false), [1, 2, 3, 4, 5, 6, 7]);
+        // All of it at one time, log after log, and line after line.
+        let mut twice = Log::of(&[once, once].concat());
+        twice
+            .0
+            .iter_mut()
+            .for_each(|event| event.time = WallTime(1));
+        assert_eq!(twice.story("/g", false).len(), 14);
+        let doubled: Vec<&str> = once.iter().flat_map(|line| [*line, *line]).collect();
+        let mut doubled = Log::of(&doubled);
+        for (at, event) in doubled.0.iter_mut().enumerate() {
+            event.time = WallTime(at as i64 / 2);
+        }
+        assert_eq!(doubled.story("/g", false).len(), 14);
+    }
+
+    #[test]
+    fn there_and_back_ends_and_names_of_others_are_left_out() {
+        let log = Log::of(&[
+            "CREATE /o",
+            "MOVED_FROM /o /p",
+            "MOVED_TO /p /o",
+            "CREATE /f",
+            "MOVED_FROM /f /g",
+            "MOVED_TO /g /f",
+            "MOVED_FROM /g /f",
+            "MOVED_TO /f /g",
+            "CREATE /o",
+            "MOVED_FROM /o /f",
+            "MOVED_TO /f /o",
+            "DELETE /p",
+            "CREATE /g",
+        ]);
+        assert_eq!(log.story("/f", false), [4, 5, 6, 7, 8, 9, 10, 11]);
+    }
+
+    #[test]
+    fn of_a_directory_all_below_may_be_asked() {
+        let log = Log::of(&[
+            "CREATE /d",
+            "CREATE /d/a",
+            "CREATE /da",
+            "MOVED_FROM /d /e",
+            "MOVED_TO /e /d",
+            "DELETE /e/a",
+            "DELETE /e",
+        ]);
+        assert_eq!(log.story("/d", false), [1, 4, 5, 7]);
+        assert_eq!(log.story("/d", true), [1, 2, 4, 5, 6, 7]);
+        assert_eq!(log.story("/e", true), [1, 2, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn what_came_from_outside_or_with_one_side_only_is_told() {
+        let log = Log::of(&[
+            "MOVED_TO /in/f",
+            "MOVED_FROM /in/g /out/g",
+            "CREATE /in/f",
+            "MOVED_FROM /in/f",
+        ]);
+        assert_eq!(log.story("/in/f", false), [1, 3, 4]);
+        assert_eq!(log.story("/out/g", false), [2]);
+    }
+}
