@@ -5,6 +5,9 @@
 //! has others afterwards ([`Trail`], told by the log from its beginning). When a directory above is
 //! renamed, the file gets another name like by a rename of its own.
 //!
+//! The path that was asked for is a place: whatever file is there is in question. A place that moves
+//! together with a directory above it stays one. All other names are those of one file, and end with it.
+//!
 //! The two lines of a rename, and the same lines from other logs, are met one by one; meeting one again
 //! changes nothing.
 
@@ -91,6 +94,8 @@ struct Open {
     by: (Box<[u8]>, Box<[u8]>),
     /// When the MOVED_FROM of that rename stands in the log, once it was met.
     since: Option<WallTime>,
+    /// It is the place that was asked for, moved with a directory above it.
+    is_place: bool,
 }
 
 impl Open {
@@ -139,14 +144,11 @@ impl Origins {
         }
         // Whatever had the name before was another file.
         match deed.kind {
-            EventType::Create | EventType::Delete => self.close(deed.path, deed.time),
+            EventType::Create | EventType::Delete => self.close_file(deed.path, deed.time),
             EventType::MovedFrom | EventType::MovedTo => {
-                let ends: Vec<_> = self
-                    .open
-                    .at_or_below(deed.path)
-                    .map(<[u8]>::to_vec)
-                    .collect();
-                ends.iter().for_each(|name| self.close(name, deed.time));
+                for name in owned(self.open.at_or_below(deed.path)) {
+                    self.close_file_at(&name, deed.path, deed.time);
+                }
             }
             _ => {}
         }
@@ -154,23 +156,27 @@ impl Origins {
     }
 
     fn meet_rename(&mut self, kind: EventType, from: &[u8], to: &[u8], time: WallTime) -> bool {
-        let renamed = self.roots.at_or_below(to).chain(self.open.at_or_below(to));
-        let earlier: Vec<_> = renamed.filter_map(|name| moved(name, to, from)).collect();
-        let begun: Vec<_> = self.open.at_or_below(to).map(<[u8]>::to_vec).collect();
-        begun.iter().for_each(|name| self.close(name, time));
-        let gone: Vec<_> = self.open.at_or_below(from).map(<[u8]>::to_vec).collect();
-        for name in gone {
+        let mut earlier = Vec::new();
+        for name in self.roots.at_or_below(to) {
+            earlier.extend(moved(name, to, from).map(|before| (before, name != to)));
+        }
+        for name in owned(self.open.at_or_below(to)) {
+            let is_place = self.open.get(&name).is_some_and(|open| open.is_place);
+            earlier.extend(moved(&name, to, from).map(|before| (before, is_place && name != to)));
+            self.close_file_at(&name, to, time);
+        }
+        for name in owned(self.open.at_or_below(from)) {
             match self.open.get_mut(&name) {
                 Some(open) if open.ended_by(kind, time, from, to) => {
                     if kind == EventType::MovedFrom && open.since.is_none() {
                         open.since = Some(time);
                     }
                 }
-                _ => self.close(&name, time),
+                _ => self.close_file_at(&name, from, time),
             }
         }
         let before = self.open.len();
-        for name in earlier {
+        for (name, is_place) in earlier {
             if self.concerns(&name) {
                 continue;
             }
@@ -178,18 +184,31 @@ impl Origins {
                 self.lives.is_cut = true;
                 continue;
             }
-            let by = (from.into(), to.into());
-            let since = (kind == EventType::MovedFrom).then_some(time);
-            self.open.insert(
-                name,
-                Open {
-                    to: time,
-                    by,
-                    since,
-                },
-            );
+            let open = Open {
+                to: time,
+                by: (from.into(), to.into()),
+                since: (kind == EventType::MovedFrom).then_some(time),
+                is_place,
+            };
+            self.open.insert(name, open);
         }
         self.open.len() > before
+    }
+
+    /// Another file was renamed from or to `top`, at which `name` is or below it.
+    fn close_file_at(&mut self, name: &[u8], top: &[u8], from: WallTime) {
+        if name == top {
+            self.close_file(name, from);
+        } else {
+            self.close(name, from);
+        }
+    }
+
+    /// Another file has the name; a place does not mind.
+    fn close_file(&mut self, name: &[u8], from: WallTime) {
+        if self.open.get(name).is_some_and(|open| !open.is_place) {
+            self.close(name, from);
+        }
     }
 
     fn close(&mut self, name: &[u8], from: WallTime) {
@@ -224,8 +243,11 @@ pub(super) struct Trail {
     /// Those that have begun and not ended, the first end on top.
     ends: BinaryHeap<Reverse<(WallTime, u32)>>,
     living: Names<u32>,
-    /// Names of what was renamed away.
-    away: Names,
+    /// Names of what was renamed away, and whether that was a directory above the place asked for.
+    away: Names<bool>,
+    /// Names of what was away until just now: other logs may still tell of it.
+    late: Names,
+    now: WallTime,
     /// There were more than are followed.
     pub(super) is_cut: bool,
 }
@@ -241,11 +263,17 @@ impl Trail {
             ends: BinaryHeap::new(),
             living: Names::default(),
             away: Names::default(),
+            late: Names::default(),
+            now: WallTime(i64::MIN),
         }
     }
 
     /// Goes on to a time that is not before the last one.
     pub(super) fn advance(&mut self, time: WallTime) {
+        if time > self.now {
+            self.now = time;
+            self.late = Names::default();
+        }
         let spans = self.lives.spans[self.begun..].iter();
         for span in spans.take_while(|span| span.from <= time) {
             self.begun += 1;
@@ -270,12 +298,12 @@ impl Trail {
 
     /// The names that count from now to `last`, if they are no more than `most`.
     pub(super) fn names(&self, last: WallTime, most: usize) -> Option<Vec<&[u8]>> {
-        let now = self.roots.len() + self.living.len() + self.away.len();
+        let now = self.roots.len() + self.living.len() + self.away.len() + self.late.len();
         if now > most {
             return None;
         }
         let mut names: Vec<&[u8]> = self.roots.iter().chain(self.away.iter()).collect();
-        names.extend(self.living.iter());
+        names.extend(self.living.iter().chain(self.late.iter()));
         let spans = self.lives.spans[self.begun..].iter();
         for (count, span) in spans.take_while(|span| span.from <= last).enumerate() {
             let name = self.lives.names.name(span.name);
@@ -291,10 +319,14 @@ impl Trail {
 
     /// Whether an event at `path` belongs to the story.
     pub(super) fn concerns(&self, path: &[u8]) -> bool {
+        let (roots, away, living, late) = (&self.roots, &self.away, &self.living, &self.late);
         if self.below {
-            return self.roots.covers(path) || self.away.covers(path) || self.living.covers(path);
+            return roots.covers(path)
+                || away.covers(path)
+                || living.covers(path)
+                || late.covers(path);
         }
-        self.roots.contains(path) || self.away.contains(path) || self.living.contains(path)
+        roots.contains(path) || away.contains(path) || living.contains(path) || late.contains(path)
     }
 
     /// Whether a rename from or to `path` does.
@@ -303,6 +335,7 @@ impl Trail {
             || self.roots.has_at_or_below(path)
             || self.away.has_at_or_below(path)
             || self.living.has_at_or_below(path)
+            || self.late.has_at_or_below(path)
     }
 
     /// Whether an event belongs to the story.
@@ -320,9 +353,7 @@ impl Trail {
             return self.meet_rename(from, to);
         }
         match deed.kind {
-            EventType::Delete => {
-                self.away.remove(deed.path);
-            }
+            EventType::Delete => self.forget_file(deed.path),
             EventType::MovedFrom | EventType::MovedTo => self.forget_below(deed.path),
             _ => {}
         }
@@ -330,34 +361,57 @@ impl Trail {
     }
 
     fn meet_rename(&mut self, from: &[u8], to: &[u8]) -> bool {
-        let names = self
-            .roots
-            .at_or_below(from)
-            .chain(self.away.at_or_below(from));
-        let left: Vec<_> = names.filter_map(|name| moved(name, from, to)).collect();
+        let mut left = Vec::new();
+        for name in self.roots.at_or_below(from) {
+            left.extend(moved(name, from, to).map(|after| (after, name != from)));
+        }
+        for name in self.away.at_or_below(from) {
+            let is_place = self.away.get(name).is_some_and(|is_place| *is_place);
+            left.extend(moved(name, from, to).map(|after| (after, is_place && name != from)));
+        }
         self.forget_below(from);
         // What had the new name is replaced.
-        self.away.remove(to);
+        self.forget_file(to);
         let before = self.away.len();
-        for name in left {
-            if self.roots.contains(&name) {
+        for (name, is_place) in left {
+            if self.roots.contains(&name) || self.away.contains(&name) {
                 continue;
             }
             if self.away.len() >= MOST_NAMES {
                 self.is_cut = true;
                 continue;
             }
-            self.away.insert(name, ());
+            self.away.insert(name, is_place);
         }
         self.away.len() > before
     }
 
+    /// What lies below `top` has moved with it, and the file itself if it is one.
     fn forget_below(&mut self, top: &[u8]) {
-        let gone: Vec<_> = self.away.at_or_below(top).map(<[u8]>::to_vec).collect();
-        for name in gone {
-            self.away.remove(&name);
+        for name in owned(self.away.at_or_below(top)) {
+            if name == top {
+                self.forget_file(&name);
+            } else {
+                self.forget(&name);
+            }
         }
     }
+
+    /// The file of that name is gone; a place stays.
+    fn forget_file(&mut self, name: &[u8]) {
+        if self.away.get(name) == Some(&false) {
+            self.forget(name);
+        }
+    }
+
+    fn forget(&mut self, name: &[u8]) {
+        self.away.remove(name);
+        self.late.insert(name.to_vec(), ());
+    }
+}
+
+fn owned<'a>(names: impl Iterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
+    names.map(<[u8]>::to_vec).collect()
 }
 
 /// So many names at a time are looked for.
@@ -467,6 +521,43 @@ mod tests {
         ]);
         assert_eq!(log.story("/c/f", false), [1, 2, 3, 4, 5, 6, 7, 9]);
         assert_eq!(log.story("/a/x/f", false), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    }
+
+    #[test]
+    fn a_place_moves_with_the_directory_above_it() {
+        let log = Log::of(&[
+            "CREATE /a/f",
+            "CREATE /a/f.tmp",
+            "MOVED_FROM /a/f.tmp /a/f",
+            "MOVED_TO /a/f /a/f.tmp",
+            "MOVED_FROM /a/f /a/f~",
+            "MOVED_TO /a/f~ /a/f",
+            "CREATE /a/f",
+            "MOVED_FROM /a /b",
+            "MOVED_TO /b /a",
+            "CREATE /a/f",
+            "DELETE /b/f",
+            "CREATE /b/f",
+            "MOVED_FROM /b /c",
+            "MOVED_TO /c /b",
+            "CREATE /b/f",
+        ]);
+        let told = [1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14];
+        assert_eq!(log.story("/b/f", false), [&told[..], &[15]].concat());
+        assert_eq!(log.story("/c/f", false), told);
+        let from_a = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14];
+        assert_eq!(log.story("/a/f", false), from_a);
+    }
+
+    #[test]
+    fn what_ends_is_told_by_all_logs() {
+        let once = ["MOVED_FROM /f /g", "MOVED_TO /g /f", "DELETE /g"];
+        let mut twice = Log::of(&[once, once].concat());
+        for (at, event) in twice.0.iter_mut().enumerate() {
+            event.time = WallTime((at % 3) as i64);
+        }
+        twice.0.sort_by_key(|event| event.time);
+        assert_eq!(twice.story("/f", false).len(), 6);
     }
 
     #[test]
