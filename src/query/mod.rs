@@ -1,4 +1,5 @@
-//! Asking a log: a window of time and prefixes of paths in, stored bytes out.
+//! Asking a log: a window of time and prefixes of paths in, stored bytes out. `why` follows one path
+//! through renames.
 #![forbid(unsafe_code)]
 
 mod changes;

@@ -10,6 +10,8 @@ pub(crate) mod monitored;
 pub(crate) mod query;
 pub(crate) mod question;
 pub(crate) mod remove;
+pub(crate) mod story;
+pub(crate) mod why;
 
 use std::env;
 use std::fmt;

@@ -69,6 +69,11 @@ impl Question {
 }
 
 impl Times {
+    /// Whether all times are asked for.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.time.is_empty()
+    }
+
     pub(crate) fn window(&self) -> Result<TimeWindow, Failure> {
         let now = now();
         let filters = self.time.iter().map(|text| TimeFilter::parse(text, now));
