@@ -114,6 +114,10 @@ pub(super) struct Interned {
 }
 
 impl Interned {
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
     /// How many bytes they are.
     pub(super) fn size(&self) -> usize {
         self.bytes.len()

@@ -56,6 +56,8 @@ impl<'a> Deed<'a> {
 pub(super) struct Lives {
     names: Interned,
     spans: Vec<Span>,
+    /// For each name, which of these is the earliest.
+    earliest: Vec<usize>,
     /// There were more than are kept.
     pub(super) is_cut: bool,
 }
@@ -68,13 +70,35 @@ struct Span {
 }
 
 impl Lives {
+    /// Adds one that ends before those of the same name end, or with the last of them.
     fn push(&mut self, name: &[u8], from: WallTime, to: WallTime) {
-        if self.spans.len() >= MOST_LIVES || self.names.size() >= MOST_BYTES {
+        if self.names.size() >= MOST_BYTES {
             self.is_cut = true;
             return;
         }
         let name = self.names.number(name);
+        let earliest = self.earliest.get(name as usize);
+        // Several logs tell the same, and within one time nobody knows which was first.
+        if let Some(known) = earliest.and_then(|at| self.spans.get_mut(*at))
+            && known.from <= to
+        {
+            known.from = known.from.min(from);
+            return;
+        }
+        if self.spans.len() >= MOST_LIVES {
+            self.is_cut = true;
+            return;
+        }
+        self.earliest.resize(self.names.len(), usize::MAX);
+        self.earliest[name as usize] = self.spans.len();
         self.spans.push(Span { from, to, name });
+    }
+
+    /// Puts them in the order of their beginnings.
+    fn close(&mut self) {
+        self.names.close();
+        self.earliest = Vec::new();
+        self.spans.sort_unstable();
     }
 }
 
@@ -224,8 +248,7 @@ impl Origins {
                 self.lives.push(name, WallTime(i64::MIN), open.to);
             }
         }
-        self.lives.names.close();
-        self.lives.spans.sort_unstable();
+        self.lives.close();
         self.lives
     }
 }
@@ -573,6 +596,12 @@ mod tests {
         ];
         let log = Log::of(&once);
         assert_eq!(log.story("/g", false), [1, 2, 3, 4, 5, 6, 7]);
+        let mut origins = Origins::new(&[b"/g".to_vec()]);
+        for event in log.0.iter().rev().flat_map(|event| [event, event]) {
+            origins.meet(&Deed::of(event, event.time));
+        }
+        // /a/f before and after, /b/f between.
+        assert_eq!(origins.end().spans.len(), 3);
         // All of it at one time, log after log, and line after line.
         let mut twice = Log::of(&[once, once].concat());
         twice

@@ -110,7 +110,9 @@ fn conclude(
 ) -> Outcome {
     report(outcome);
     if outcome.names_left_out {
-        say("fsmon: warning: there were more names than can be followed; what is older is missing");
+        say(
+            "fsmon: warning: there were more names than can be followed, some are missing (`-t` asks for less)",
+        );
     }
     if outcome.no_log {
         return Err(anyhow!("there is no log in {}", quoted(&request.log_dir)).into());
