@@ -26,3 +26,7 @@ mod places;
 // query and clean on logs made by hand.
 #[path = "cli/logs.rs"]
 mod logs;
+
+// why on logs made by hand.
+#[path = "cli/why.rs"]
+mod why;

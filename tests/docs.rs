@@ -13,12 +13,14 @@ use std::process::Command;
 
 use fsmon::socket::proto::{Reply, Request};
 
-const COMMANDS: [&str; 8] = [
+const COMMANDS: [&str; 10] = [
     "daemon",
     "add",
     "remove",
     "monitored",
     "query",
+    "changes",
+    "why",
     "clean",
     "init",
     "cd",

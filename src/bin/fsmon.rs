@@ -8,7 +8,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{Failure, Outcome, add, cd, clean, daemon, init, monitored, query, remove, say};
+use commands::{
+    Failure, Outcome, add, cd, changes, clean, daemon, init, monitored, query, remove, say, why,
+};
 
 /// A flight recorder for a Linux filesystem: what changed, when, and which process did it
 ///
@@ -19,6 +21,7 @@ use commands::{Failure, Outcome, add, cd, clean, daemon, init, monitored, query,
 ///   fsmon add _global --path /srv -r           watch a tree, whoever changes it
 ///   fsmon add nginx --path /var/www -r         watch what nginx and its children do there
 ///   fsmon query _global -t '>1h' | jq .path    what happened in the last hour
+///   fsmon why /srv/www/index.html              what happened to this file, and who did it
 #[derive(Parser)]
 #[command(name = "fsmon", version, verbatim_doc_comment)]
 #[command(arg_required_else_help = true, subcommand_required = true)]
@@ -34,6 +37,8 @@ enum Command {
     Remove(remove::Args),
     Monitored(monitored::Args),
     Query(query::Args),
+    Changes(changes::Args),
+    Why(why::Args),
     Clean(clean::Args),
     Init(init::Args),
     Cd(cd::Args),
@@ -63,6 +68,8 @@ fn run(command: Command) -> Outcome {
         Command::Remove(args) => remove::run(&args),
         Command::Monitored(args) => monitored::run(&args),
         Command::Query(args) => query::run(&args),
+        Command::Changes(args) => changes::run(&args),
+        Command::Why(args) => why::run(&args),
         Command::Clean(args) => clean::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Cd(args) => cd::run(&args),

@@ -30,8 +30,6 @@ pub const CLOSE_WRITE: u64 = libc::FAN_CLOSE_WRITE;
 pub const USE: u64 = libc::FAN_ACCESS | libc::FAN_MODIFY;
 /// A file was opened to be executed.
 pub const OPEN_EXEC: u64 = libc::FAN_OPEN_EXEC;
-/// What an exec does to the files that it opens.
-pub const OF_EXEC: u64 = OPEN_EXEC | libc::FAN_OPEN | libc::FAN_ACCESS | libc::FAN_CLOSE_NOWRITE;
 /// The filesystem met an error.
 pub const FS_ERROR: u64 = 0x8000;
 

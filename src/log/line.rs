@@ -8,6 +8,7 @@ use std::str;
 use std::sync::Arc;
 
 use super::escape::{parse_hex, push_escaped, push_hex, push_number, unescape};
+use super::form;
 use super::scan::{self, Value};
 pub use super::stamp::{parse_time, write_time};
 use crate::event::{Attribution, EventType, FileEvent, WallTime};
@@ -133,6 +134,14 @@ pub fn glance(line: &[u8]) -> Option<Glance<'_>> {
         path: fields.path?,
         path_raw: fields.path_raw,
     })
+}
+
+/// The exact bytes of the path of a line; `None` when it is not a whole JSON object with a path.
+pub fn path_of(line: &[u8]) -> Option<Cow<'_, [u8]>> {
+    match form::own_path(line) {
+        Some(path) => Some(Cow::Borrowed(path)),
+        None => glance(line).map(|seen| seen.path()),
+    }
 }
 
 /// The time of a line; `None` when it has none or is not a whole JSON object.

@@ -2,12 +2,16 @@
 #![forbid(unsafe_code)]
 
 pub mod append;
+pub mod backwards;
 pub mod dir;
 pub mod escape;
+pub mod form;
 pub mod front;
 pub mod journal;
 pub mod line;
+pub mod onward;
 pub mod scan;
+pub mod scratch;
 pub mod search;
 pub mod source;
 pub mod stamp;

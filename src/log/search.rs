@@ -70,6 +70,14 @@ pub fn first_line_from(file: &File, end: u64, time: WallTime) -> io::Result<u64>
     lower_bound(&mut probe, 0, end, &time)
 }
 
+/// The offset of the first line before `end` whose time is above `time`; `end` when there is none.
+pub fn first_line_behind(file: &File, end: u64, time: WallTime) -> io::Result<u64> {
+    match time.0.checked_add(1) {
+        Some(behind) => first_line_from(file, end, WallTime(behind)),
+        None => Ok(end),
+    }
+}
+
 /// A log as items ordered by time; lines without one are not seen.
 struct Probe<'f> {
     lines: Lines<&'f File>,

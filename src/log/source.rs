@@ -6,6 +6,8 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
+use memchr::{memchr, memrchr};
+
 use super::front::Seal;
 
 /// Reads the whole lines of a part of a file, in constant memory.
@@ -114,14 +116,9 @@ impl<F: Borrow<File>> Lines<F> {
         &self.buffer[self.current.clone()]
     }
 
-    /// The bytes of the line that was handed out last, also when reading has ended since; kept
-    /// only with a seal.
+    /// The last line of what was handed out before reading ended; kept only with a seal.
     pub fn last(&self) -> &[u8] {
-        if self.current.is_empty() {
-            &self.last
-        } else {
-            self.current()
-        }
+        &self.last
     }
 
     /// The file that is read.
@@ -154,6 +151,36 @@ impl<F: Borrow<File>> Lines<F> {
             bytes: self.current(),
             overlong: false,
         }))
+    }
+
+    /// The whole lines that the next read brings, all of them at once; `None` at the end. Overlong
+    /// lines are left out, and counted in `overlong`.
+    pub fn next_block(&mut self, overlong: &mut u64) -> io::Result<Option<&[u8]>> {
+        Ok(self.advance_block(overlong)?.then(|| self.current()))
+    }
+
+    /// The same, for whoever looks at [`Lines::current`] only then; false at the end.
+    pub fn advance_block(&mut self, overlong: &mut u64) -> io::Result<bool> {
+        let mut searched = 0;
+        let length = loop {
+            let unseen = &self.buffer[self.next + searched..self.filled];
+            if let Some(at) = memrchr(b'\n', unseen) {
+                break searched + at + 1;
+            }
+            searched += unseen.len();
+            if searched > MAX_LINE {
+                if !self.pass_rest()? {
+                    return Ok(false);
+                }
+                *overlong += 1;
+                searched = 0;
+            } else if !self.fill()? {
+                return Ok(false);
+            }
+        };
+        self.current = self.next..self.next + length;
+        self.next += length;
+        Ok(true)
     }
 
     fn overlong_line(&mut self) -> io::Result<Option<Line<'_>>> {
@@ -201,9 +228,11 @@ impl<F: Borrow<File>> Lines<F> {
     /// Reads one more block behind what is still unread; false at the end.
     fn fill(&mut self) -> io::Result<bool> {
         if self.seal.is_some() && !self.current.is_empty() {
+            let lines = &self.buffer[self.current.clone()];
+            let before = memrchr(b'\n', &lines[..lines.len() - 1]);
             self.last.clear();
             self.last
-                .extend_from_slice(&self.buffer[self.current.clone()]);
+                .extend_from_slice(&lines[before.map_or(0, |at| at + 1)..]);
             self.current = 0..0;
         }
         self.buffer.copy_within(self.next..self.filled, 0);
@@ -291,11 +320,11 @@ pub fn torn_tail(file: &File, end: u64) -> io::Result<Option<Vec<u8>>> {
 
 /// Length of the first line with its newline.
 fn newline_in(bytes: &[u8]) -> Option<usize> {
-    memchr::memchr(b'\n', bytes).map(|at| at + 1)
+    memchr(b'\n', bytes).map(|at| at + 1)
 }
 
 /// No line of ours is longer: a path is some kilobytes, a chain some hundred names.
-const MAX_LINE: usize = 4 * 1024 * 1024;
+pub(super) const MAX_LINE: usize = 4 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

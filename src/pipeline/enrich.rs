@@ -12,7 +12,7 @@ use super::tell::Deed;
 use super::window::{At, Object, Rec};
 use crate::event::{Attribution, EventType, FileEvent};
 use crate::monitored::GroupName;
-use crate::proc_cache::{Moment, Part, ProcTable, Span, Who};
+use crate::proc_cache::{Membership, Moment, Part, ProcTable, Span, Who};
 
 /// What was already found out about the processes of the batch at hand.
 #[derive(Debug)]
@@ -37,7 +37,16 @@ impl Default for People {
 struct Person {
     who: Option<Who>,
     chain: Option<Arc<str>>,
-    groups: SmallVec<[(u16, bool); 2]>,
+    groups: SmallVec<[InGroup; 2]>,
+}
+
+/// Whether somebody is in a group.
+#[derive(Clone, Copy, Debug)]
+struct InGroup {
+    group: u16,
+    membership: Membership,
+    /// This was found out for the event at this place alone.
+    only_at: Option<Option<u64>>,
 }
 
 impl Person {
@@ -49,6 +58,13 @@ impl Person {
             chain: None,
             groups: SmallVec::new(),
         }
+    }
+
+    fn membership(&self, group: u16, place: Option<u64>) -> Option<Membership> {
+        let holds = |known: &&InGroup| {
+            known.group == group && known.only_at.is_none_or(|only| only == place)
+        };
+        self.groups.iter().find(holds).map(|known| known.membership)
     }
 
     fn holds_at(&self, moment: Moment) -> bool {
@@ -105,15 +121,24 @@ impl Pipeline {
         let person = self
             .people
             .person(&mut self.procs, deed.pid, deed.moment(kind));
-        if let Some((_, belongs)) = person.groups.iter().find(|(known, _)| *known == number) {
-            return *belongs;
+        if let Some(known) = person.membership(number, deed.place) {
+            return known != Membership::No;
         }
-        let belongs = person
-            .who
-            .as_ref()
-            .is_some_and(|who| self.procs.belongs(who, group.as_str()));
-        person.groups.push((number, belongs));
-        belongs
+        let (membership, only_at) = match &person.who {
+            Some(who) => {
+                let moving = self.procs.has_moving_ancestors(who);
+                let found = self.procs.membership(who, group.as_str());
+                (found, moving.then_some(deed.place))
+            }
+            None => (Membership::No, None),
+        };
+        person.groups.retain(|known| known.group != number);
+        person.groups.push(InGroup {
+            group: number,
+            membership,
+            only_at,
+        });
+        membership != Membership::No
     }
 
     /// Fills in the fields about the process.
@@ -140,7 +165,9 @@ impl Pipeline {
         event.tgid = who.tgid;
         event.exe = who.exe.clone();
         event.attribution = who.attribution;
-        if deed.is_inferred && event.attribution == Attribution::Exact {
+        let is_uncertain =
+            deed.is_inferred || person.membership(group, deed.place) == Some(Membership::Perhaps);
+        if is_uncertain && event.attribution == Attribution::Exact {
             event.attribution = Attribution::Ambiguous;
         }
         if chained {

@@ -59,6 +59,10 @@ impl Deed {
             part: match kind {
                 // Nothing happens to an entry before it is made.
                 EventType::Create => Part::Whole,
+                // Who opens a program to become it is still what it was.
+                EventType::Open | EventType::OpenExec if self.merged & bits::OPEN_EXEC != 0 => {
+                    Part::Whole
+                }
                 _ if self.merged == 0 => Part::Whole,
                 _ if first() == Some(kind) => Part::First,
                 _ => Part::Later,

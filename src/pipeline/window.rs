@@ -144,14 +144,14 @@ impl Window {
 
     /// The place of a record in the queue that also shows the openings of programs.
     ///
-    /// Records have odd places, so that there is one before each of them.
+    /// Records have odd places, so that there is one before each of them; 0 is no place.
     pub(super) fn place(&self, rec: &Rec) -> Option<u64> {
         let group = self.batches[rec.batch as usize].group;
         (self.exec_group == Some(group)).then(|| self.place_of(rec.place))
     }
 
     fn place_of(&self, number: u32) -> u64 {
-        2 * (self.base + u64::from(number)) + 1
+        2 * (self.base + u64::from(number)) + 3
     }
 
     /// Ends the window when all of it was told, and gives its memory back.
@@ -281,7 +281,9 @@ impl Window {
         else {
             return;
         };
-        let rest = event.mask & !(bits::OF_EXEC | bits::ON_CHILD);
+        // An exec opens and reads its program, too; but so did whoever looked at it before, and where
+        // that is asked for nothing tells the two apart.
+        let rest = event.mask & !(bits::OPEN_EXEC | bits::ON_CHILD);
         let next = self.place_of(self.recs.len() as u32);
         self.execs.push(Exec {
             pid: event.pid,

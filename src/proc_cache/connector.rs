@@ -165,13 +165,17 @@ fn record(event: ProcEvent, wanted: Wanted) -> Option<ProcRecord> {
         } => (timestamp_ns, tgid, pid, ProcChange::Euid { uid: euid }),
         _ if wanted == Wanted::Users => return None,
         ProcEvent::Fork {
+            parent_pid,
             parent_tgid,
             child_pid,
             child_tgid,
             timestamp_ns,
             ..
         } => {
-            let what = ProcChange::Fork { ppid: parent_tgid };
+            let what = ProcChange::Fork {
+                ppid: parent_tgid,
+                thread: parent_pid,
+            };
             (timestamp_ns, child_tgid, child_pid, what)
         }
         ProcEvent::Exec {

@@ -361,7 +361,7 @@ fn open_ring(cpu: u32, wanted: usize) -> io::Result<Option<Ring>> {
 
 fn record(side: Side<'_>, since: u64, paths: &mut Interner) -> ProcRecord {
     let what = match side.what {
-        SideWhat::Fork { ppid } => ProcChange::Fork { ppid },
+        SideWhat::Fork { ppid, thread } => ProcChange::Fork { ppid, thread },
         SideWhat::Exit => ProcChange::Exit,
         SideWhat::Comm { comm, exec } => ProcChange::Comm { comm, exec },
         SideWhat::Map { path } => ProcChange::Exe {

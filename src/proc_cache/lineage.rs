@@ -2,44 +2,96 @@
 
 use std::fmt::Write as _;
 
+use smallvec::SmallVec;
+
 use super::process::{Id, Process, Version, file_name};
 use super::record::Comm;
 use super::table::{Place, ProcTable, Who};
+
+/// Whether a process is in a command group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Membership {
+    /// It is not.
+    No,
+    /// It may have been at that moment, or may have been another process.
+    Perhaps,
+    /// It is.
+    Yes,
+}
 
 impl ProcTable {
     /// Whether `who` or any of its ancestors has or had the comm `group` (cut at 15 bytes) or runs
     /// or ran a program of that file name.
     ///
-    /// Each counts with all that it has been, dead or not: who execs does not leave its group.
-    pub fn belongs(&self, who: &Who, group: &str) -> bool {
+    /// Each counts with all that it has been by then, dead or not: who execs does not leave its group.
+    pub fn membership(&mut self, who: &Who, group: &str) -> Membership {
         let comm = Comm::from(group);
         let named = Named {
             group,
             comm: &comm.text(),
         };
-        let Some((life, version)) = self.place(who.at) else {
-            return false;
+        let first = self.membership_at(who.at, &named);
+        let mut others = who.others.iter();
+        if others.all(|other| self.membership_at(*other, &named) == first) {
+            first
+        } else {
+            Membership::Perhaps
+        }
+    }
+
+    fn membership_at(&mut self, at: Place, named: &Named<'_>) -> Membership {
+        let mut line: SmallVec<[Id; 16]> = SmallVec::new();
+        let mut next = self.place(at).and_then(|(life, _)| life.parent);
+        while let Some((id, life)) = next.and_then(|id| Some((id, self.lives.get(id)?))) {
+            line.push(id);
+            next = life.parent;
+        }
+        // What ancestors exec'd in the same read of the queue may have been before the event or after.
+        line.iter().for_each(|&id| self.stamp(id));
+        let Some((life, version)) = self.place(at) else {
+            return Membership::No;
         };
         if named.was_name_of(life, version.since) {
-            return true;
+            return Membership::Yes;
         }
-        let mut child = life;
-        while let Some(parent) = child.parent.and_then(|id| self.lives.get(id)) {
+        let mut best = Membership::No;
+        let (mut child, mut until) = (life, life.gone);
+        for parent in line.into_iter().filter_map(|id| self.lives.get(id)) {
             // The child's first version is what its parent was then, kept as long as the child.
-            if self
-                .inherited(child)
-                .is_some_and(|version| named.fits(version))
-                || named.was_name_of(parent, who.at.when)
-            {
-                return true;
+            let inherited = self.inherited(child);
+            if inherited.is_some_and(|version| named.fits(version)) {
+                return Membership::Yes;
             }
+            best = best.max(named.was_name_by(parent, at, until));
+            if best == Membership::Yes {
+                return best;
+            }
+            until = until.min(parent.gone);
             child = parent;
         }
-        false
+        best
+    }
+
+    /// Whether an ancestor of `who` became something else within the read of the event: then the answer
+    /// about a group holds for that event alone.
+    pub fn has_moving_ancestors(&self, who: &Who) -> bool {
+        let mut next = self.place(who.at).and_then(|(life, _)| life.parent);
+        while let Some(life) = next.and_then(|id| self.lives.get(id)) {
+            if life.last().since > who.at.span.from {
+                return true;
+            }
+            next = life.parent;
+        }
+        !who.others.is_empty()
+    }
+
+    /// Whether the process is certainly or perhaps in the group: see [`ProcTable::membership`].
+    pub fn belongs(&mut self, who: &Who, group: &str) -> bool {
+        self.membership(who, group) != Membership::No
     }
 
     /// [`ProcTable::belongs`] for the process `pid` at `when`.
-    pub fn belongs_to(&self, pid: u32, when: u64, group: &str) -> bool {
+    pub fn belongs_to(&mut self, pid: u32, when: u64, group: &str) -> bool {
         self.at(pid, when)
             .is_some_and(|who| self.belongs(&who, group))
     }
@@ -91,7 +143,8 @@ impl ProcTable {
 
     /// What the parent was at the birth: the child's own first version, kept as long as the child.
     fn inherited<'a>(&self, child: &'a Process) -> Option<&'a Version> {
-        child.versions.first().filter(|_| child.birth_seen)
+        let is_parents = child.birth_seen && !child.of_thread;
+        child.versions.first().filter(|_| is_parents)
     }
 }
 
@@ -102,7 +155,36 @@ struct Named<'a> {
 
 impl Named<'_> {
     fn fits(&self, version: &Version) -> bool {
-        *version.comm == *self.comm || version.exe_name() == Some(self.group)
+        let program = version.exe_name();
+        if program == Some(self.group) {
+            return true;
+        }
+        // Of a long name a comm shows the beginning only, which other programs' names may have, too.
+        let is_anothers =
+            |program: &str| *Comm::from(program).text() == *self.comm && program != self.group;
+        let is_cut = self.group.len() > self.comm.len();
+        *version.comm == *self.comm && !(is_cut && program.is_some_and(is_anothers))
+    }
+
+    /// Whether the process had the name before an event of a descendant that ended at `until`.
+    fn was_name_by(&self, life: &Process, at: Place, until: u64) -> Membership {
+        let mut dropped = life.dropped.iter().flat_map(|dropped| &dropped.names);
+        if dropped.any(|name| **name == *self.comm || file_name(name) == self.group) {
+            return Membership::Yes;
+        }
+        let had = life
+            .versions
+            .iter()
+            .take_while(|had| had.since <= at.span.to)
+            .filter(|had| self.fits(had))
+            .map(|had| match (at.place, had.stamp.place) {
+                _ if had.since <= at.span.from => Membership::Yes,
+                (Some(place), from) if from != 0 && place <= from => Membership::No,
+                (Some(place), from) if from != 0 && place > had.stamp.upto => Membership::Yes,
+                _ if had.since > until => Membership::No,
+                _ => Membership::Perhaps,
+            });
+        had.max().unwrap_or(Membership::No)
     }
 
     /// Whether the process had the name at any time up to `when`.

@@ -57,16 +57,20 @@ pub(super) struct Mark {
     pub(super) comm: Comm,
     /// The exec that it belongs to came after this.
     pub(super) from: u64,
-    pub(super) stamp: Stamp,
+    /// It had been read by this time.
+    pub(super) by: u64,
+    pub(super) place: u64,
+    /// It may have been added to an older record of the same file: it happened there or later.
+    pub(super) is_merged: bool,
 }
 
 /// Where the OPEN_EXEC of an exec stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stamp {
-    /// 0 when it was not found.
+    /// What stands before this was done before the exec; 0 when nothing is known.
     pub(super) place: u64,
-    /// It was added to an older record: it happened there or later.
-    pub(super) is_merged: bool,
+    /// What stands behind this was done after it.
+    pub(super) upto: u64,
 }
 
 /// More marks than this without an exec are those of a process that only fails to exec.
@@ -79,13 +83,18 @@ const FIRST_STEPS: u64 = 50_000_000;
 /// A name read back from /proc may be that of an exec still under way; after this it is settled.
 const SETTLED_AFTER: u64 = 100_000_000;
 
+/// An exec is over so long after its first opening, also from a slow disk.
+const EXEC_TAKES: u64 = 10_000_000_000;
+
+/// Scripts that run scripts: so many openings may stand between a script's and its program's.
+const NESTED_SCRIPTS: usize = 4;
+
 /// The marks of a process that are still to be matched.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
     pending: SmallVec<[Mark; 2]>,
-    /// The program of a script that was opened: its own opening comes next, and must not be taken
-    /// for an exec of its own.
-    interpreter: Option<Arc<str>>,
+    /// The name by which the last exec was found: what else it opened may come later.
+    last: Option<Arc<str>>,
 }
 
 impl Marks {
@@ -105,39 +114,139 @@ impl Marks {
     /// got which stamp. What stands before a mark that was matched is needed no longer.
     pub(super) fn matched(&mut self, versions: &[&Version]) -> SmallVec<[(usize, Stamp); 4]> {
         let mut found = SmallVec::new();
-        let mut next = versions
+        let stamped = versions
             .iter()
-            .rposition(|version| version.stamp.place != 0)
-            .map_or(0, |at| at + 1);
-        let mut used = 0;
-        for (number, mark) in self.pending.iter().enumerate() {
-            let is_expected = |program: &mut Arc<str>| file_name(program) == &*mark.name;
-            if self.interpreter.take_if(is_expected).is_some() {
-                used = number + 1;
+            .rposition(|version| version.stamp.place != 0);
+        let mut used = match (stamped, self.last.take()) {
+            (Some(at), Some(name)) => self.rest_of(0, &name, versions[at]),
+            _ => 0,
+        };
+        let first = stamped.map_or(0, |at| at + 1);
+        let execs: SmallVec<[usize; 8]> = (first..versions.len())
+            .filter(|&at| self.pending.iter().any(|mark| mark.fits(versions[at])))
+            .collect();
+        let mut rest = &execs[..];
+        while let Some(&at) = rest.first() {
+            let is_certain = self.has_complete(used, versions[at]);
+            let alike = |&&other: &&usize| {
+                let (one, other) = (versions[at], versions[other]);
+                is_opened_alike(one, other) && !(is_certain && run_other_programs(one, other))
+            };
+            let (run, after) = rest.split_at(rest.iter().take_while(alike).count().max(1));
+            rest = after;
+            let next = after.first().map(|&next| versions[next]);
+            let candidates = self.candidates(used, versions[at], next);
+            let Some(&last) = candidates.last() else {
                 continue;
+            };
+            used = self.rest_of(last + 1, &self.pending[last].name, versions[at]);
+            // The same file executed again is added to the record of the first time.
+            let same_file = run.iter().all(|&other| {
+                versions[other].exe.is_some() && versions[other].exe == versions[at].exe
+            });
+            let spare = match candidates.len().checked_sub(run.len()) {
+                Some(spare) => spare,
+                None if same_file => 0,
+                // One of them was opened where there is no mark, and nobody knows which.
+                None => continue,
+            };
+            for (number, (&at, &mark)) in run.iter().zip(&candidates).enumerate() {
+                let last = candidates[number + spare];
+                found.push((at, self.stamp(mark, last, versions[at])));
             }
-            let at = (next..versions.len()).find(|&at| mark.fits(versions[at]));
-            if let Some(at) = at {
-                found.push((at, mark.stamp));
-                next = at + 1;
-                used = number + 1;
-                let program = versions[at].exe.clone();
-                self.interpreter = program.filter(|program| file_name(program) != &*mark.name);
-            }
+            self.last = Some(Arc::clone(&self.pending[last].name));
         }
-        self.pending.drain(..used);
+        self.pending.drain(..used.min(self.pending.len()));
         found
+    }
+
+    /// The marks from `used` on that can be that of an exec, before those of the exec after it. One
+    /// that is followed by all else that this exec opened is certainly its.
+    fn candidates(
+        &self,
+        used: usize,
+        version: &Version,
+        next: Option<&Version>,
+    ) -> SmallVec<[usize; 4]> {
+        let of_next = |mark: &Mark| !mark.fits(version) && next.is_some_and(|next| mark.fits(next));
+        let marks = self.pending.iter().enumerate().skip(used);
+        let fitting: SmallVec<[usize; 4]> = marks
+            .take_while(|(_, mark)| !of_next(mark))
+            .filter(|(_, mark)| mark.fits(version))
+            .map(|(at, _)| at)
+            .collect();
+        let is_complete =
+            |&at: &usize| self.rest_of(at + 1, &self.pending[at].name, version) > at + 1;
+        let complete: SmallVec<[usize; 4]> = fitting.iter().copied().filter(is_complete).collect();
+        if complete.is_empty() {
+            fitting
+        } else {
+            complete
+        }
+    }
+
+    /// Whether a mark is followed by all else that this exec opened.
+    fn has_complete(&self, used: usize, version: &Version) -> bool {
+        let mut marks = self.pending.iter().enumerate().skip(used);
+        marks.any(|(at, mark)| {
+            mark.fits(version) && self.rest_of(at + 1, &mark.name, version) > at + 1
+        })
+    }
+
+    /// Where the openings end that belong to the exec of `version` besides that of the file `name`: the
+    /// program of a script, and the loader. All of them come before the exec has its name.
+    fn rest_of(&self, from: usize, name: &str, version: &Version) -> usize {
+        let is_named = |mark: &Mark, name: &str| &*mark.name == name && mark.from < version.since;
+        let mut end = from;
+        if let Some(program) = version.exe_name().filter(|program| *program != name) {
+            let mut marks = self.pending.iter().skip(from).take(NESTED_SCRIPTS);
+            let at = marks.position(|mark| is_named(mark, program));
+            end = at.map_or(end, |at| from + at + 1);
+        }
+        let loader = version.loader.as_deref().map(file_name);
+        let next = self.pending.get(end).zip(loader);
+        end + usize::from(next.is_some_and(|(mark, loader)| is_named(mark, loader)))
+    }
+
+    /// The stamp of an exec whose mark is one of those from `first` to `last`.
+    fn stamp(&self, first: usize, last: usize, version: &Version) -> Stamp {
+        let rest = self.rest_of(last + 1, &self.pending[last].name, version);
+        let upto = if rest > last + 1 {
+            self.pending[rest - 1].place
+        } else if self.pending[last].is_merged {
+            u64::MAX
+        } else {
+            self.pending[last].place
+        };
+        Stamp {
+            place: self.pending[first].place,
+            upto,
+        }
     }
 }
 
 impl Mark {
     fn fits(&self, version: &Version) -> bool {
-        // A name that was read in /proc can be that of the exec after.
-        version.traits.has(Traits::EXEC)
-            && version.read_at == 0
-            && version.since > self.from
+        is_told_exec(version)
+            && (self.from + 1..=self.by.saturating_add(EXEC_TAKES)).contains(&version.since)
             && (version.exe_name() == Some(&*self.name) || *version.comm == *self.comm.text())
     }
+}
+
+/// An exec with its name; one that was read in /proc can be that of the exec after.
+fn is_told_exec(version: &Version) -> bool {
+    version.traits.has(Traits::EXEC) && version.read_at == 0
+}
+
+/// Whether what the two opened besides their own files tells them apart: a script and a program.
+fn run_other_programs(one: &Version, other: &Version) -> bool {
+    let names = one.exe_name().zip(other.exe_name());
+    names.is_some_and(|(one, other)| one != other)
+}
+
+/// Whether the opening of the one could be taken for that of the other.
+fn is_opened_alike(one: &Version, other: &Version) -> bool {
+    one.comm == other.comm || one.exe.is_some() && one.exe_name() == other.exe_name()
 }
 
 /// A version in the line of what a pid was, in order, during a span.
@@ -148,8 +257,6 @@ pub(super) struct Stop<'a> {
     pub(super) ppid: u32,
     /// The first version of another life of the pid than that of the stop before.
     pub(super) is_birth: bool,
-    /// A life, or a program in it, begins with this version.
-    pub(super) is_start: bool,
 }
 
 impl Stop<'_> {
@@ -165,6 +272,8 @@ pub(super) struct Pick {
     pub(super) index: usize,
     /// Another is possible.
     pub(super) is_doubtful: bool,
+    /// The first and the last that is.
+    pub(super) possible: (usize, usize),
     /// At which places of the queue the answer would be the same.
     pub(super) places: (u64, u64),
     /// The process stayed like this up to the end of the span.
@@ -173,12 +282,12 @@ pub(super) struct Pick {
 
 /// Chooses among `line`, whose first stop is what the process was when the span began.
 pub(super) fn pick(line: &[Stop<'_>], moment: Moment) -> Pick {
-    let bounds = bounds(line, moment.place);
+    let bounds = bounds(line, moment);
     let whole = within(line, bounds);
     let last = line.len() - 1;
     let differs = |chosen: usize, from: usize| {
         let others = &line[from..];
-        !others.iter().all(|stop| stop.looks_like(&line[chosen]))
+        !others.iter().all(|stop| stop.looks_like(&line[chosen])) || are_torn(others)
     };
     let changes = differs(whole.index, whole.index);
     match moment.part {
@@ -188,14 +297,22 @@ pub(super) fn pick(line: &[Stop<'_>], moment: Moment) -> Pick {
         },
         Part::First => Pick {
             is_doubtful: whole.is_doubtful || changes,
+            possible: (whole.possible.0, last),
             ..whole
         },
         Part::Later => Pick {
             index: last,
             is_doubtful: whole.is_doubtful || differs(last, whole.index),
+            possible: (whole.possible.0, last),
             ..whole
         },
     }
+}
+
+/// Whether there was a moment in which threads were different users.
+fn are_torn(line: &[Stop<'_>]) -> bool {
+    line.iter()
+        .any(|stop| stop.version.traits.has(Traits::THREADS_DIFFER))
 }
 
 /// What the stamps say of a place in the queue.
@@ -208,26 +325,34 @@ struct Bounds {
     places: (u64, u64),
 }
 
-fn bounds(line: &[Stop<'_>], place: Option<u64>) -> Bounds {
+fn bounds(line: &[Stop<'_>], moment: Moment) -> Bounds {
     let mut bounds = Bounds {
         base: 0,
         end: line.len() - 1,
         places: (0, u64::MAX),
     };
-    let Some(place) = place else { return bounds };
+    let Some(place) = moment.place else {
+        return bounds;
+    };
     for (at, stop) in line.iter().enumerate().skip(1) {
-        let stamp = stop.version.stamp;
-        if stamp.place == 0 {
+        let Stamp { place: from, upto } = stop.version.stamp;
+        if from == 0 {
             continue;
         }
-        if stamp.place >= place {
+        if from >= place {
             bounds.end = at - 1;
-            bounds.places.1 = stamp.place;
+            bounds.places.1 = bounds.places.1.min(from);
             break;
         }
-        bounds.places.0 = stamp.place + 1;
-        if !stamp.is_merged {
+        // Until an exec is done other threads of the old program go on.
+        let was_alone = stop.version.threaded_until <= moment.span.from;
+        let upto = if was_alone { upto } else { u64::MAX };
+        if upto < place {
             bounds.base = at;
+            bounds.places.0 = upto + 1;
+        } else {
+            bounds.places.0 = bounds.places.0.max(from + 1);
+            bounds.places.1 = bounds.places.1.min(upto);
         }
     }
     bounds
@@ -253,12 +378,13 @@ fn within(line: &[Stop<'_>], bounds: Bounds) -> Pick {
         !others.iter().all(|stop| stop.looks_like(&line[index]))
     } else {
         changed(&line[base..=index])
-    };
+    } || are_torn(&line[base..=end]);
     let is_half = line[index].version.exe.is_none();
     Pick {
         // Of two that look the same, one whose program is known.
         index: if is_half && !is_doubtful { base } else { index },
         is_doubtful,
+        possible: (base, end),
         places,
         lasts: false,
     }
@@ -266,9 +392,9 @@ fn within(line: &[Stop<'_>], bounds: Bounds) -> Pick {
 
 /// Whether changes that leave no event make a difference.
 ///
-/// One change of user soon after the birth or the exec is what programs do that give up their
-/// rights before they work: then the later user is given without a doubt. A program that got
-/// rights by its exec is no such program: it works first.
+/// One change of user soon after the exec is what programs do that give up their rights before they
+/// work: then the later user is given without a doubt. A program that got rights by its exec is no
+/// such program: it works first; and nobody knows what a child does that was only forked.
 fn changed(line: &[Stop<'_>]) -> bool {
     let pairs = || {
         line.windows(2)
@@ -277,8 +403,7 @@ fn changed(line: &[Stop<'_>]) -> bool {
     let names = pairs().filter(|(old, new)| old.comm != new.comm).count();
     let mut users = pairs().filter(|(old, new)| old.uid != new.uid);
     let first = line[0].version;
-    let was_raised = first.traits.has(Traits::EXEC) && first.traits.has(Traits::UID_SET);
-    let is_start = line[0].is_start && !was_raised;
+    let is_start = first.traits.has(Traits::EXEC) && !first.traits.has(Traits::RAISED);
     let gave_up = |(_, new): (_, &Version)| is_start && new.since <= first.since + FIRST_STEPS;
     names > 0 || users.next().is_some_and(|change| !gave_up(change)) || users.next().is_some()
 }

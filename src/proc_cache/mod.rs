@@ -25,6 +25,7 @@ mod wire;
 mod tests;
 
 pub use feed::{FeedOptions, Knowledge, ProcFeed, Source};
+pub use lineage::Membership;
 pub use marker::{Moment, Part, Span};
 pub use record::{Comm, ProcChange, ProcRecord};
 pub use table::{ProcLimits, ProcStats, ProcTable, Who};

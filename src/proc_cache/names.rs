@@ -1,5 +1,6 @@
 //! Names kept once: comms, paths of programs, names of users.
 
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use dashmap::DashMap;
@@ -49,7 +50,17 @@ impl Interner {
 #[derive(Debug, Default)]
 pub(super) struct UserNames {
     names: DashMap<u32, Name>,
+    /// What the file of users looked like, and when that was seen.
+    file: Option<FileState>,
+    looked_at: u64,
 }
+
+/// Size, inode and times of a file: another one or another content has others.
+type FileState = (u64, u64, i64, i64);
+
+const USERS: &str = "/etc/passwd";
+/// How often, in nanoseconds, the file of users is looked at.
+const LOOK_EVERY: u64 = 1_000_000_000;
 
 #[derive(Debug)]
 struct Name {
@@ -76,6 +87,20 @@ impl UserNames {
         let text = Arc::clone(&name.text);
         self.names.insert(uid, name);
         text
+    }
+
+    /// Forgets all names when users have been added, removed or renamed.
+    pub(super) fn refresh(&mut self, now: u64) {
+        if now.saturating_sub(self.looked_at) < LOOK_EVERY {
+            return;
+        }
+        self.looked_at = now;
+        let state = std::fs::metadata(USERS).ok();
+        let state = state.map(|meta| (meta.len(), meta.ino(), meta.mtime(), meta.mtime_nsec()));
+        if self.file.is_some() && self.file != state {
+            self.names.clear();
+        }
+        self.file = state;
     }
 
     /// Forgets the numbers, so that a user made since then gets its name.

@@ -19,6 +19,8 @@ pub(super) struct ProcEntry {
     pub(super) start: u64,
     pub(super) threads: u32,
     pub(super) zombie: bool,
+    /// Its threads but the first: which, called what, with which effective uid.
+    pub(super) others: Vec<(u32, Comm, u32)>,
 }
 
 /// Every process listed under `root`; those that vanish while being read are left out.
@@ -43,7 +45,24 @@ pub(super) fn read(root: &Path, pid: u32) -> Option<ProcEntry> {
     let mut entry = parse_stat(&stat)?;
     entry.euid = euid(&status)?;
     entry.exe = exe.filter(|path| path.starts_with(b"/"));
+    if entry.threads > 1 {
+        entry.others = other_threads(&dir.join("task"), pid);
+    }
     (entry.pid == pid).then_some(entry)
+}
+
+fn other_threads(tasks: &Path, pid: u32) -> Vec<(u32, Comm, u32)> {
+    let Ok(listed) = list(tasks) else {
+        return Vec::new();
+    };
+    let thread = |tid: u32| {
+        let dir = tasks.join(tid.to_string());
+        let comm = fs::read(dir.join("comm")).ok()?;
+        let comm = Comm::new(comm.strip_suffix(b"\n").unwrap_or(&comm));
+        Some((tid, comm, euid(&fs::read(dir.join("status")).ok()?)?))
+    };
+    let others = listed.into_iter().filter(|tid| *tid != pid);
+    others.filter_map(thread).collect()
 }
 
 fn without_deleted(mut path: Vec<u8>) -> Vec<u8> {
@@ -76,6 +95,7 @@ fn parse_stat(stat: &[u8]) -> Option<ProcEntry> {
         zombie: matches!(field(3)?, "Z" | "X"),
         exe: None,
         euid: 0,
+        others: Vec::new(),
     })
 }
 
@@ -122,6 +142,27 @@ mod tests {
         for text in ["", "42", "42 (x", "42 (x)", "42 (x) S 1", "x (y) S 1"] {
             assert_eq!(parse_stat(text.as_bytes()), None);
         }
+    }
+
+    #[test]
+    fn threads_are_read_with_their_own_names() {
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let (end, is_end) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::Builder::new().name("a thread) S".into());
+        let thread = thread
+            .spawn(move || {
+                ready.send(()).unwrap();
+                is_end.recv().ok();
+            })
+            .unwrap();
+        is_ready.recv().unwrap();
+        let me = read(Path::new("/proc"), std::process::id()).unwrap();
+        drop(end);
+        thread.join().unwrap();
+        let found = me.others.iter().any(|(tid, comm, uid)| {
+            *tid != me.pid && *comm == Comm::from("a thread) S") && *uid == me.euid
+        });
+        assert!(found, "{:?}", me.others);
     }
 
     #[test]

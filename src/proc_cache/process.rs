@@ -23,7 +23,7 @@ const EXEC_LASTS: u64 = 2_000_000;
 
 /// Facts about a [`Version`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Traits(u8);
+pub(super) struct Traits(u16);
 
 impl Traits {
     /// An exec made this version.
@@ -36,13 +36,22 @@ impl Traits {
     pub(super) const DOUBTFUL: Self = Self(1 << 3);
     /// There is no name.
     pub(super) const NAMELESS: Self = Self(1 << 4);
-    /// The uid may be another, or threads differ in it.
+    /// The uid may be another.
     pub(super) const UID_DOUBTFUL: Self = Self(1 << 5);
     /// Versions that followed this one have been dropped.
     pub(super) const DROPPED: Self = Self(1 << 6);
 
+    /// Threads have other uids than the first one.
+    pub(super) const THREADS_DIFFER: Self = Self(1 << 7);
+    /// It got its rights by an exec, or its parent did.
+    pub(super) const RAISED: Self = Self(1 << 8);
+
     /// What a child or a later version inherits.
-    const INHERITED: u8 = Self::DOUBTFUL.0 | Self::NAMELESS.0 | Self::UID_DOUBTFUL.0;
+    const INHERITED: u16 = Self::DOUBTFUL.0
+        | Self::NAMELESS.0
+        | Self::UID_DOUBTFUL.0
+        | Self::THREADS_DIFFER.0
+        | Self::RAISED.0;
 
     pub(super) fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
@@ -59,6 +68,16 @@ impl Traits {
     pub(super) fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
+
+    /// Whether something about the name or the uid may be otherwise.
+    pub(super) fn doubtful(self) -> bool {
+        self.has(
+            Self::DOUBTFUL
+                .with(Self::UID_DOUBTFUL)
+                .with(Self::THREADS_DIFFER)
+                .with(Self::DROPPED),
+        )
+    }
 }
 
 /// What a process was from `since` on.
@@ -71,6 +90,10 @@ pub(super) struct Version {
     pub(super) mapped_at: u64,
     pub(super) comm: Arc<str>,
     pub(super) exe: Option<Arc<str>>,
+    /// What was mapped next: of most programs the dynamic loader, which their exec opens, too.
+    pub(super) loader: Option<Arc<str>>,
+    /// When another thread was last there before its exec.
+    pub(super) threaded_until: u64,
     /// Where its exec stands in the event queue.
     pub(super) stamp: Stamp,
     pub(super) uid: u32,
@@ -102,11 +125,7 @@ impl Version {
     }
 
     pub(super) fn doubtful(&self) -> bool {
-        self.traits.has(
-            Traits::DOUBTFUL
-                .with(Traits::UID_DOUBTFUL)
-                .with(Traits::DROPPED),
-        )
+        self.traits.doubtful()
     }
 }
 
@@ -129,6 +148,12 @@ pub(super) struct Process {
     pub(super) gone: u64,
     pub(super) threads: u32,
     pub(super) first_thread_gone: bool,
+    /// When another thread was last there.
+    pub(super) threaded_until: u64,
+    /// Those beside the first one, as far as they are known.
+    pub(super) others: Vec<Thread>,
+    /// A thread with a name or a uid of its own made this process.
+    pub(super) of_thread: bool,
     /// Whether its birth was seen: then its first version is what its parent was at that time.
     pub(super) birth_seen: bool,
     /// Nobody told us of its birth, now or in /proc.
@@ -148,6 +173,15 @@ pub(super) struct Process {
     pub(super) versions: SmallVec<[Version; 2]>,
     pub(super) marks: Option<Box<Marks>>,
     pub(super) dropped: Option<Box<Dropped>>,
+}
+
+/// A thread that is not the first of its process.
+#[derive(Clone, Debug)]
+pub(super) struct Thread {
+    pub(super) tid: u32,
+    /// Its name; that of the process where nobody told it.
+    pub(super) comm: Option<Arc<str>>,
+    pub(super) uid: u32,
 }
 
 /// What is left of versions, and of generations above, that had to be dropped.
@@ -207,6 +241,9 @@ impl Process {
             gone: NEVER,
             threads: 1,
             first_thread_gone: false,
+            threaded_until: 0,
+            others: Vec::new(),
+            of_thread: false,
             birth_seen: false,
             provisional: false,
             cut: false,
@@ -250,13 +287,89 @@ impl Process {
             .traits
             .set(Traits::DOUBTFUL.with(Traits::NAMELESS), false);
         if exec {
+            version
+                .traits
+                .set(Traits::THREADS_DIFFER.with(Traits::RAISED), false);
             version.traits.set(Traits::EXEC, true);
             version.exe = None;
+            version.loader = None;
             version.mapped_at = 0;
-            self.threads = 1;
-            self.first_thread_gone = false;
+            self.end_threads(at, time);
         }
         self.spread_name(at);
+    }
+
+    /// An exec leaves one thread. If the first was gone before, the one that is left did it.
+    fn end_threads(&mut self, at: usize, time: u64) {
+        let left = std::mem::take(&mut self.others);
+        let who = left.first().filter(|_| self.first_thread_gone);
+        if let Some(uid) = who.map(|thread| thread.uid) {
+            self.set_uid(at, uid, false);
+        }
+        // Their ends are told before the exec is, and after its program was opened.
+        let until = if self.threads > 1 {
+            time
+        } else {
+            self.threaded_until
+        };
+        self.versions[at].threaded_until = until;
+        self.threads = 1;
+        self.first_thread_gone = false;
+    }
+
+    /// A new thread, made by `maker`.
+    pub(super) fn begin_thread(&mut self, tid: u32, maker: u32) {
+        let made = self.thread(maker);
+        self.others.push(Thread { tid, ..made });
+    }
+
+    /// A thread as far as it is known.
+    pub(super) fn thread(&self, tid: u32) -> Thread {
+        let known = self.others.iter().find(|thread| thread.tid == tid);
+        known.cloned().unwrap_or_else(|| Thread {
+            tid,
+            comm: Some(Arc::clone(&self.last().comm)),
+            uid: self.last().uid,
+        })
+    }
+
+    /// A thread has ended.
+    pub(super) fn end_thread(&mut self, time: u64, tid: u32) {
+        if let Some(at) = self.others.iter().position(|thread| thread.tid == tid) {
+            self.others.swap_remove(at);
+            self.compare_threads(time);
+        }
+    }
+
+    /// A thread gave itself a name, which is that of its children.
+    pub(super) fn name_thread(&mut self, tid: u32, comm: &Arc<str>) {
+        self.known_thread(tid).comm = Some(Arc::clone(comm));
+    }
+
+    fn known_thread(&mut self, tid: u32) -> &mut Thread {
+        let at = self.others.iter().position(|thread| thread.tid == tid);
+        let at = at.unwrap_or_else(|| {
+            let thread = self.thread(tid);
+            self.others.push(thread);
+            self.others.len() - 1
+        });
+        &mut self.others[at]
+    }
+
+    /// From `time` on no event says which thread caused it, or again it does not matter.
+    pub(super) fn compare_threads(&mut self, time: u64) {
+        let before = self.versions[self.index_at(time)].traits;
+        let differ = self.differ_from(self.versions[self.index_at(time)].uid);
+        if before.has(Traits::THREADS_DIFFER) != differ {
+            let at = self.insert(time);
+            for version in &mut self.versions[at..] {
+                version.traits.set(Traits::THREADS_DIFFER, differ);
+            }
+        }
+    }
+
+    fn differ_from(&self, uid: u32) -> bool {
+        self.others.iter().any(|thread| thread.uid != uid)
     }
 
     /// An exec whose name did not come with it.
@@ -284,20 +397,24 @@ impl Process {
         self.spread_name(at);
     }
 
-    /// The first executable mapping after an exec is the program itself.
-    pub(super) fn map(&mut self, time: u64, path: &Arc<str>) {
+    /// The first executable mapping after an exec is the program itself; without a path, when that was
+    /// too long for a record.
+    pub(super) fn map(&mut self, time: u64, path: Option<&Arc<str>>) {
         let at = self.index_at(time);
         let exec = self.versions[..=at]
             .iter()
             .rposition(|v| v.traits.has(Traits::EXEC));
-        let Some(exec) = exec.filter(|&exec| self.versions[exec].mapped_at == 0) else {
+        let Some(exec) = exec else { return };
+        if self.versions[exec].mapped_at != 0 {
+            let loader = &mut self.versions[exec].loader;
+            *loader = loader.take().or_else(|| path.cloned());
             return;
-        };
+        }
         for (n, version) in self.versions[exec..].iter_mut().enumerate() {
             if n > 0 && version.traits.has(Traits::EXEC) {
                 break;
             }
-            version.exe = Some(Arc::clone(path));
+            version.exe = path.cloned();
             version.mapped_at = time;
         }
     }
@@ -315,19 +432,19 @@ impl Process {
         if !in_exec {
             self.doubt_uids_read_after(time);
         }
+        let was = self.versions[at].uid;
         let at = if in_exec { at } else { self.insert(time) };
         self.set_uid(at, uid, false);
+        if in_exec && was != uid {
+            self.versions[at].traits.set(Traits::RAISED, true);
+        }
+        self.compare_threads(time);
     }
 
-    /// Another thread changed its uid: no event says which thread caused it.
-    pub(super) fn thread_becomes_user(&mut self, time: u64, uid: u32) {
-        let before = &self.versions[self.index_at(time)];
-        let (own, doubtful) = (before.uid, before.traits.has(Traits::UID_DOUBTFUL));
-        if (own == uid) != doubtful {
-            return;
-        }
-        let at = self.insert(time);
-        self.set_uid(at, own, !doubtful);
+    /// Another thread changed its uid.
+    pub(super) fn thread_becomes_user(&mut self, time: u64, tid: u32, uid: u32) {
+        self.known_thread(tid).uid = uid;
+        self.compare_threads(time);
     }
 
     fn set_uid(&mut self, at: usize, uid: u32, doubtful: bool) {
@@ -439,6 +556,8 @@ mod tests {
             mapped_at: 0,
             comm: "sh".into(),
             exe: None,
+            loader: None,
+            threaded_until: 0,
             stamp: Stamp::default(),
             uid: 0,
             traits: Traits::default(),
@@ -488,7 +607,7 @@ mod tests {
     fn a_set_user_id_program_has_its_uid_from_its_first_moment() {
         let mut process = process();
         process.rename(20, &"su".into(), true);
-        process.map(40, &"/bin/su".into());
+        process.map(40, Some(&"/bin/su".into()));
         process.become_user(30, 0);
         process.become_user(50, 9);
         let uids: Vec<_> = process.versions.iter().map(|v| (v.since, v.uid)).collect();
@@ -499,25 +618,56 @@ mod tests {
     #[test]
     fn only_the_first_mapping_is_the_program() {
         let mut process = process();
-        process.map(15, &"/lib/x.so".into());
+        process.map(15, Some(&"/lib/x.so".into()));
         assert_eq!(process.last().exe, None);
         process.rename(20, &"touch".into(), true);
-        process.map(21, &"/bin/touch".into());
-        process.map(22, &"/lib/ld.so".into());
+        process.map(21, Some(&"/bin/touch".into()));
+        process.map(22, Some(&"/lib/ld.so".into()));
+        process.map(23, Some(&"/lib/libc.so".into()));
         assert_eq!(process.last().exe.as_deref(), Some("/bin/touch"));
+        assert_eq!(process.last().loader.as_deref(), Some("/lib/ld.so"));
+        process.rename(30, &"deep".into(), true);
+        process.map(31, None);
+        process.map(32, Some(&"/lib/ld.so".into()));
+        assert_eq!(process.last().exe, None);
     }
 
     #[test]
     fn threads_with_different_uids_are_doubtful_until_they_agree() {
         let mut process = process();
-        process.thread_becomes_user(20, 1000);
+        process.begin_thread(6, 5);
+        process.begin_thread(7, 6);
+        process.thread_becomes_user(20, 6, 1000);
         assert!(process.last().doubtful());
-        process.thread_becomes_user(30, 0);
+        process.thread_becomes_user(30, 6, 0);
         assert!(!process.last().doubtful());
-        process.thread_becomes_user(40, 1000);
-        process.become_user(41, 1000);
+        process.thread_becomes_user(40, 6, 1000);
+        process.thread_becomes_user(41, 7, 1000);
+        process.thread_becomes_user(42, 6, 0);
+        assert!(process.last().doubtful(), "one is still another user");
+        process.become_user(43, 9);
+        assert!(process.last().doubtful());
+        process.end_thread(44, 6);
+        process.end_thread(45, 7);
         assert!(!process.last().doubtful());
         assert!(process.versions[process.index_at(25)].doubtful());
+    }
+
+    #[test]
+    fn a_thread_that_execs_takes_its_uid_along() {
+        let mut process = process();
+        process.begin_thread(6, 5);
+        process.begin_thread(7, 5);
+        process.thread_becomes_user(20, 6, 1000);
+        process.first_thread_gone = true;
+        process.end_thread(30, 7);
+        process.threaded_until = 30;
+        process.rename(31, &"new".into(), true);
+        assert_eq!(
+            (process.last().uid, process.last().doubtful()),
+            (1000, false)
+        );
+        assert_eq!(process.last().threaded_until, 30);
     }
 
     #[test]

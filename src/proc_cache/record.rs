@@ -65,6 +65,8 @@ pub enum ProcChange {
     Fork {
         /// The process that forked, also where the child was told another parent (`CLONE_PARENT`).
         ppid: u32,
+        /// Which of its threads did.
+        thread: u32,
     },
     /// A new name, by exec or by prctl.
     Comm {
@@ -75,7 +77,7 @@ pub enum ProcChange {
     },
     /// Something executable was mapped; the first after an exec is the program.
     Exe {
-        /// Its path, seen from the process's own root.
+        /// Its path, seen from the process's own root; empty when it was too long for a record.
         path: Arc<str>,
     },
     /// An exec that brings no name with it (proc connector).

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use super::marker::Stamp;
 use super::proc_fs::{self, ProcEntry};
-use super::process::{Id, NEVER, Process, Traits, Version};
+use super::process::{Id, NEVER, Process, Thread, Traits, Version};
+use super::record::Comm;
 use super::table::{ProcTable, Who};
 use crate::event::Attribution;
 use crate::sys::clock;
@@ -110,7 +111,7 @@ impl ProcTable {
         let mut life = Process::new(entry.pid, entry.ppid, start.min(now), first);
         life.start = entry.start;
         life.read_at = read_at;
-        life.threads = entry.threads.max(1);
+        self.learn_threads(&mut life, entry);
         let dead = entry.zombie && entry.threads <= 1;
         if dead {
             life.gone = read_at;
@@ -125,6 +126,7 @@ impl ProcTable {
     fn confirm(&mut self, id: Id, entry: &ProcEntry, now: u64, read_at: u64) {
         let said = self.version(entry, now, read_at);
         let resync = self.needs_resync();
+        let threads = self.threads_of(entry);
         let Some(life) = self.lives.get_mut(id) else {
             return;
         };
@@ -137,9 +139,26 @@ impl ProcTable {
         let differs = !last.looks_like(&said) && last.since < now;
         if resync && differs {
             life.threads = entry.threads.max(1);
+            life.others = threads;
             life.read_at = read_at;
             life.versions.push(said);
+            life.compare_threads(now);
         }
+    }
+
+    fn learn_threads(&mut self, life: &mut Process, entry: &ProcEntry) {
+        life.threads = entry.threads.max(1);
+        life.others = self.threads_of(entry);
+        life.compare_threads(life.versions[0].since);
+    }
+
+    fn threads_of(&mut self, entry: &ProcEntry) -> Vec<Thread> {
+        let thread = |&(tid, comm, uid): &(u32, Comm, u32)| Thread {
+            tid,
+            comm: Some(self.comms.share(comm.as_bytes())),
+            uid,
+        };
+        entry.others.iter().map(thread).collect()
     }
 
     fn version(&mut self, entry: &ProcEntry, since: u64, read_at: u64) -> Version {
@@ -150,6 +169,8 @@ impl ProcTable {
             mapped_at: since,
             comm: self.comms.share(entry.comm.as_bytes()),
             exe,
+            loader: None,
+            threaded_until: 0,
             stamp: Stamp::default(),
             uid: entry.euid,
             traits: Traits::default(),

@@ -63,6 +63,8 @@ pub struct Who {
     /// How sure this is.
     pub attribution: Attribution,
     pub(super) at: Place,
+    /// What else it may have been.
+    pub(super) others: SmallVec<[Place; 1]>,
     /// The process stayed like this until the event had been read.
     pub lasts: bool,
     /// From which to which place of the event queue this is the same.
@@ -83,8 +85,10 @@ pub(super) struct Place {
     pub(super) id: Id,
     pub(super) serial: u64,
     pub(super) since: u64,
-    /// Latest time of the event.
-    pub(super) when: u64,
+    /// When the event can have been.
+    pub(super) span: Span,
+    /// Where it stands in the queue.
+    pub(super) place: Option<u64>,
 }
 
 /// Counts of what the table holds and has seen.
@@ -159,18 +163,26 @@ impl ProcTable {
         let time = record.time;
         let first_thread = record.pid == record.tid;
         match &record.what {
-            ProcChange::Fork { ppid } if first_thread => self.fork(record.pid, *ppid, time),
-            ProcChange::Fork { .. } => self.change(record, |life| {
+            ProcChange::Fork { ppid, thread } if first_thread => {
+                self.fork(record.pid, *ppid, *thread, time);
+            }
+            ProcChange::Fork { thread, .. } => self.change(record, |life| {
                 // /proc had counted it already when it was read later than this.
-                life.threads += u32::from(time > life.read_at);
+                if time > life.read_at {
+                    life.threads += 1;
+                    life.begin_thread(record.tid, *thread);
+                }
             }),
-            ProcChange::Exit => self.exit(record.pid, first_thread, time),
+            ProcChange::Exit => self.exit(record),
             ProcChange::Comm { comm, exec } if first_thread => {
                 let comm = self.comms.share(comm.as_bytes());
                 self.meet(record, |life| life.rename(time, &comm, *exec));
             }
             // A thread's own name: the process is called as its first thread.
-            ProcChange::Comm { .. } => {}
+            ProcChange::Comm { comm, .. } => {
+                let comm = self.comms.share(comm.as_bytes());
+                self.change(record, |life| life.name_thread(record.tid, &comm));
+            }
             ProcChange::Exec => {
                 let unknown = Arc::clone(&self.unknown);
                 self.meet(record, |life| life.exec_unnamed(time, &unknown));
@@ -184,13 +196,16 @@ impl ProcTable {
                 self.change(record, |life| life.read_back(time, &said));
             }
             ProcChange::Exe { path } => {
+                let path = Some(path).filter(|path| !path.is_empty());
                 self.change(record, |life| life.map(time, path));
             }
             ProcChange::Euid { uid } if first_thread => {
                 self.meet(record, |life| life.become_user(time, *uid));
             }
             ProcChange::Euid { uid } => {
-                self.change(record, |life| life.thread_becomes_user(time, *uid));
+                self.change(record, |life| {
+                    life.thread_becomes_user(time, record.tid, *uid)
+                });
             }
             ProcChange::Doubt { since } => self.doubt(*since, time),
             ProcChange::Lost { count, since } => {
@@ -256,35 +271,50 @@ impl ProcTable {
             mapped_at: 0,
             comm: Arc::clone(&self.unknown),
             exe: None,
+            loader: None,
+            threaded_until: 0,
             stamp: Stamp::default(),
             uid: UID_UNKNOWN,
             traits: Traits::NAMELESS,
         }
     }
 
-    fn fork(&mut self, pid: u32, ppid: u32, time: u64) {
+    fn fork(&mut self, pid: u32, ppid: u32, thread: u32, time: u64) {
         let newest = self.lives.newest(pid).and_then(|id| self.lives.get(id));
         if newest.is_some_and(|life| life.born > time + super::snapshot::START_ERROR) {
             // So late that the pid has had another life since.
             return;
         }
         let parent = self.lives.born_by(ppid, time);
+        let mut of_thread = false;
         let first = match parent.and_then(|id| self.lives.get(id)) {
             Some(parent) => {
                 let version = &parent.versions[parent.index_at(time)];
                 let mut first = version.heir(time);
                 first.read_at = 0;
-                // What /proc said after this moment need not hold for it.
+                // What /proc said after this moment need not hold for it, and what threads differ in is
+                // no doubt: this is the child of one of them.
+                let mut traits = version.traits;
+                traits.set(Traits::THREADS_DIFFER, false);
                 first.traits.set(
                     Traits::DOUBTFUL,
-                    version.doubtful() || time <= version.read_at,
+                    traits.doubtful() || time <= version.read_at,
                 );
+                first.traits.set(Traits::THREADS_DIFFER, false);
+                if thread != ppid {
+                    let maker = parent.thread(thread);
+                    of_thread = maker.comm.as_ref().is_some_and(|comm| *comm != first.comm)
+                        || maker.uid != first.uid;
+                    first.comm = maker.comm.unwrap_or(first.comm);
+                    first.uid = maker.uid;
+                }
                 first
             }
             None => self.blank(time),
         };
         let mut life = Process::new(pid, ppid, time, first);
         life.parent = parent;
+        life.of_thread = of_thread;
         life.birth_seen = true;
         life.depth = parent
             .and_then(|id| self.lives.get(id))
@@ -319,7 +349,9 @@ impl ProcTable {
         }
     }
 
-    fn exit(&mut self, pid: u32, first_thread: bool, time: u64) {
+    fn exit(&mut self, record: &ProcRecord) {
+        let ProcRecord { time, pid, tid, .. } = *record;
+        let first_thread = pid == tid;
         let Some(id) = self.lives.born_by(pid, time) else {
             return;
         };
@@ -329,6 +361,12 @@ impl ProcTable {
         life.first_thread_gone |= first_thread;
         let counted = first_thread || time > life.read_at;
         life.threads = life.threads.saturating_sub(u32::from(counted));
+        if life.threads > 0 {
+            life.threaded_until = time;
+        }
+        if !first_thread {
+            life.end_thread(time, tid);
+        }
         if life.threads == 0 && life.first_thread_gone {
             life.gone = time;
             self.bury(id, time);
@@ -370,6 +408,7 @@ impl ProcTable {
             self.forgot_nameless = now;
             self.users.forget_nameless();
         }
+        self.users.refresh(now);
         self.lives.shrink();
     }
 
@@ -453,12 +492,10 @@ impl ProcTable {
             let (low, high) = (life.index_at(span.from), life.index_at(span.to));
             for (index, version) in life.versions.iter().enumerate().take(high + 1).skip(low) {
                 let is_birth = index == low && !line.is_empty();
-                let is_start = version.traits.has(Traits::EXEC) || index == 0 && life.birth_seen;
                 line.push(Stop {
                     version,
                     ppid: life.ppid,
                     is_birth,
-                    is_start,
                 });
                 places.push((id, index));
             }
@@ -470,7 +507,24 @@ impl ProcTable {
         let torn = life.dropped.as_ref();
         let doubtful = pick.is_doubtful || early || torn.is_some_and(|torn| torn.until > span.from);
         let who = self.who(id, life, index, doubtful, span);
+        let of = |at: usize| {
+            let (id, index) = places[at];
+            let life = self.lives.get(id)?;
+            let place = Place {
+                id,
+                serial: life.serial,
+                since: life.versions[index].since,
+                span,
+                place: moment.place,
+            };
+            Some(place)
+        };
+        let (first, last) = pick.possible;
+        let possible = (first..=last).filter(|_| pick.is_doubtful);
+        let others = possible.filter(|at| *at != pick.index).filter_map(of);
         Some(Who {
+            others: others.collect(),
+            at: of(pick.index)?,
             places: pick.places,
             lasts: pick.lasts,
             ..who
@@ -512,7 +566,9 @@ impl ProcTable {
             name: self.comms.share(name),
             comm: Comm::new(name),
             from: span.from,
-            stamp: Stamp { place, is_merged },
+            by: span.to,
+            place,
+            is_merged,
         };
         self.fresh.push(Opened {
             pid,
@@ -542,7 +598,7 @@ impl ProcTable {
     }
 
     /// Finds the execs of the OPEN_EXEC events that are known of a life.
-    fn stamp(&mut self, id: Id) {
+    pub(super) fn stamp(&mut self, id: Id) {
         let life = self.lives.get_mut(id);
         let Some(mut marks) = life.and_then(|life| life.marks.take()) else {
             return;
@@ -598,8 +654,10 @@ impl ProcTable {
                 id,
                 serial: life.serial,
                 since: version.since,
-                when: span.to,
+                span,
+                place: None,
             },
+            others: SmallVec::new(),
             places: (0, u64::MAX),
             lasts: true,
         }

@@ -15,7 +15,7 @@ pub(super) struct Side<'a> {
 /// What a side-band record says.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum SideWhat<'a> {
-    Fork { ppid: u32 },
+    Fork { ppid: u32, thread: u32 },
     Exit,
     Comm { comm: Comm, exec: bool },
     Map { path: &'a [u8] },
@@ -31,6 +31,7 @@ pub(super) fn parse(raw: RawRecord<'_>) -> Option<Side<'_>> {
     let what = match raw.kind {
         perf::RECORD_FORK => SideWhat::Fork {
             ppid: word(body, 4)?,
+            thread: word(body, 12)?,
         },
         perf::RECORD_EXIT => SideWhat::Exit,
         perf::RECORD_COMM => SideWhat::Comm {
@@ -66,9 +67,13 @@ pub(super) fn parse(raw: RawRecord<'_>) -> Option<Side<'_>> {
     })
 }
 
-/// The path of a mapped file; memory without a file is `[vdso]`, `//anon` and the like.
+/// The path of a mapped file, empty if it did not fit; memory without a file is `[vdso]`, `//anon` and
+/// the like.
 fn file_path(name: &[u8]) -> Option<&[u8]> {
     let name = name.split(|&b| b == 0).next()?;
+    if name == b"//toolong" || name == b"//enomem" {
+        return Some(b"");
+    }
     if !name.starts_with(b"/") || name.starts_with(b"//") {
         return None;
     }
@@ -105,7 +110,11 @@ mod tests {
         })
         .unwrap();
         assert_eq!((side.time, side.pid, side.tid), (77, 20, 21));
-        assert_eq!(side.what, SideWhat::Fork { ppid: 10 });
+        let what = SideWhat::Fork {
+            ppid: 10,
+            thread: 11,
+        };
+        assert_eq!(side.what, what);
 
         let comm = body(&[20, 21], b"touch\0\0\0", 78);
         let raw = RawRecord {
@@ -154,15 +163,10 @@ mod tests {
 
     #[test]
     fn memory_without_a_file_is_not_a_program() {
-        for name in [
-            b"[vdso]".as_slice(),
-            b"//anon",
-            b"//toolong",
-            b"anon_inode:x",
-            b"",
-        ] {
+        for name in [b"[vdso]".as_slice(), b"//anon", b"anon_inode:x", b""] {
             assert_eq!(file_path(name), None);
         }
+        assert_eq!(file_path(b"//toolong\0"), Some(b"".as_slice()));
         assert_eq!(
             file_path(b"/memfd:x (deleted)\0"),
             Some(b"/memfd:x".as_slice())

@@ -1,175 +1,112 @@
-//! One log as a stream of wanted lines.
+//! Each log as a stream of wanted lines, and all of them by time.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
 use std::io::{self, Write};
 
-use super::plan::{Selection, Verdict};
+use super::plan::Selection;
 use super::run::QueryOutcome;
+use super::sift::{Noticed, Piece, Sift};
 use crate::event::WallTime;
-use crate::log::front::Seal;
-use crate::log::line::{glance, time_of};
-use crate::log::search::first_line_from;
-use crate::log::source::Lines;
+use crate::filters::time::TimeWindow;
+use crate::log::onward::Onward;
 
-/// A log, standing at a wanted line.
-pub(super) struct Stream {
+/// A log, standing at a piece of wanted lines.
+pub(super) struct Stream<'s> {
     name: String,
-    lines: Lines<File>,
-    /// Time of the line; never lower than that of the line before, so that a badly sorted log
-    /// keeps its own order among others.
-    time: WallTime,
-    lost: Option<i64>,
-    in_order: bool,
-    reads: u64,
+    lines: Onward<File>,
+    sift: Sift<'s>,
+    /// The wanted lines of the block at hand, and which of them comes next.
+    found: Vec<Piece>,
+    next: usize,
 }
 
-impl Stream {
-    /// The lines of `file` from the first that can be wanted.
+impl<'s> Stream<'s> {
+    /// The lines of `file` from the first that can be wanted; each apart where logs are merged.
     pub(super) fn open(
         name: String,
         file: File,
-        selection: &Selection,
-        scan: bool,
-        block: usize,
+        selection: &'s Selection,
+        how: &Reading,
     ) -> io::Result<Self> {
-        let from = if scan {
-            WallTime(i64::MIN)
+        let window = if how.scan {
+            TimeWindow::ALL
         } else {
-            selection.first()
+            selection.window
         };
-        let (start, end, seal) = stand(&file, from, None)?;
         Ok(Self {
             name,
-            lines: Lines::new(file, start, end, block).sealed(seal),
-            time: WallTime(i64::MIN),
-            lost: None,
-            in_order: true,
-            reads: 0,
+            lines: Onward::new(file, window, how.block)?,
+            sift: Sift::new(selection, !how.scan, how.apart),
+            found: Vec::new(),
+            next: 0,
         })
     }
 
-    /// Goes to the next wanted line; false when there is none.
-    fn advance(
-        &mut self,
-        selection: &Selection,
-        scan: bool,
-        outcome: &mut QueryOutcome,
-    ) -> io::Result<bool> {
+    /// Goes on to the next wanted lines; `None` when there are none. What was found before goes out
+    /// before the file is read again.
+    fn advance(&mut self, out: &mut dyn Write) -> io::Result<Option<WallTime>> {
         loop {
-            let Some(line) = self.lines.next_line()? else {
-                if self.lines.is_moved() {
-                    self.find_again(selection, scan)?;
-                    continue;
-                }
-                break;
-            };
-            let seen = if line.overlong {
-                None
-            } else {
-                glance(line.bytes)
-            };
-            let Some(seen) = seen else {
-                outcome.unreadable += u64::from(!line.bytes.trim_ascii().is_empty());
-                continue;
-            };
-            if seen.time < self.time {
-                self.in_order = false;
+            if let Some(piece) = self.found.get(self.next) {
+                return Ok(Some(piece.time));
             }
-            self.time = self.time.max(seen.time);
-            self.lost = seen.lost;
-            match selection.judge(&seen) {
-                Verdict::Wanted => return Ok(true),
-                Verdict::Past if !scan => break,
-                Verdict::Past | Verdict::Unwanted => {}
+            out.flush()?;
+            self.found.clear();
+            self.next = 0;
+            if self.sift.noticed.is_past {
+                return Ok(None);
             }
+            let Some(block) = self.lines.next_block(&mut self.sift.noticed.unreadable)? else {
+                return Ok(None);
+            };
+            self.sift.sift(block, &mut self.found);
         }
-        if !self.in_order {
-            outcome.out_of_order.push(self.name.clone());
-        }
-        Ok(false)
     }
 
-    /// Goes on behind the line that was seen last, after `clean` has cut the front of the log off
-    /// while it was read.
-    fn find_again(&mut self, selection: &Selection, scan: bool) -> io::Result<()> {
-        let from = if scan {
-            WallTime(i64::MIN)
-        } else {
-            self.time.max(selection.first())
-        };
-        let last = Some(self.lines.last()).filter(|last| !last.is_empty());
-        let (start, end, seal) = stand(self.lines.file(), from, last)?;
-        self.lines.resume(start, end, seal);
+    /// Hands out the lines it stands at.
+    fn hand_out(&mut self, out: &mut dyn Write, outcome: &mut QueryOutcome) -> io::Result<()> {
+        if let Some(piece) = self.found.get(self.next) {
+            out.write_all(&self.lines.current()[piece.range.clone()])?;
+            outcome.count(piece.lines, &piece.lost);
+            self.next += 1;
+        }
         Ok(())
     }
 
-    /// Whether the file was read since the last call: a good moment to hand out what there is.
-    fn has_read(&mut self) -> bool {
-        let reads = self.lines.reads();
-        let more = reads != self.reads;
-        self.reads = reads;
-        more
-    }
-}
-
-/// Finds where to begin: at the first line of the time `from`, or behind the line `after` when one
-/// like it stands there. With it come the end of the log and the seal under which both are true.
-fn stand(file: &File, from: WallTime, after: Option<&[u8]>) -> io::Result<(u64, u64, Seal)> {
-    loop {
-        let seal = Seal::of(file)?;
-        // What is appended from here on is for the next query.
-        let end = file.metadata()?.len();
-        let mut start = if from == WallTime(i64::MIN) {
-            0
-        } else {
-            first_line_from(file, end, from)?
-        };
-        if let Some(after) = after {
-            start = behind(file, start, end, from, after)?.unwrap_or(start);
-        }
-        if seal.holds(file)? {
-            return Ok((start, end, seal));
+    fn end(&self, outcome: &mut QueryOutcome) {
+        let Noticed {
+            unreadable,
+            is_unsorted,
+            ..
+        } = self.sift.noticed;
+        outcome.unreadable += unreadable;
+        if is_unsorted {
+            outcome.out_of_order.push(self.name.clone());
         }
     }
 }
 
-/// Where the line `after` ends. `None` when it has gone: then everything before it has gone, too,
-/// and nothing behind it has been seen.
-fn behind(
-    file: &File,
-    start: u64,
-    end: u64,
-    from: WallTime,
-    after: &[u8],
-) -> io::Result<Option<u64>> {
-    let mut lines = Lines::new(file, start, end, 64 * 1024);
-    while let Some(line) = lines.next_line()? {
-        // The first line of a log that was cut in place has blanks in front.
-        if line.bytes.trim_ascii_start() == after.trim_ascii_start() {
-            return Ok(Some(line.end));
-        }
-        let sorted = from > WallTime(i64::MIN);
-        if sorted && !line.overlong && time_of(line.bytes).is_some_and(|time| time > from) {
-            break;
-        }
-    }
-    Ok(None)
+/// How logs are read.
+pub(super) struct Reading {
+    /// From beginning to end, in case that a log is not sorted.
+    pub(super) scan: bool,
+    /// Several logs are merged.
+    pub(super) apart: bool,
+    /// How many bytes at a time.
+    pub(super) block: usize,
 }
 
 /// Writes the wanted lines of all streams, by time; those of one time in the order of the streams.
 pub(super) fn write_merged(
-    mut streams: Vec<Stream>,
-    selection: &Selection,
-    scan: bool,
+    mut streams: Vec<Stream<'_>>,
     out: &mut dyn Write,
     outcome: &mut QueryOutcome,
 ) -> io::Result<()> {
     let mut heads = BinaryHeap::new();
     for (index, stream) in streams.iter_mut().enumerate() {
-        if stream.advance(selection, scan, outcome)? {
-            heads.push(Reverse((stream.time, index)));
+        if let Some(time) = stream.advance(out)? {
+            heads.push(Reverse((time, index)));
         }
     }
     while let Some(Reverse((_, index))) = heads.pop() {
@@ -177,21 +114,17 @@ pub(super) fn write_merged(
         // As long as no other log has an earlier line there is nothing to compare.
         let until = heads.peek().map(|Reverse(head)| *head);
         loop {
-            out.write_all(stream.lines.current())?;
-            outcome.count(stream.lost);
-            let more = stream.advance(selection, scan, outcome)?;
-            if stream.has_read() {
-                out.flush()?;
-            }
-            if !more {
+            stream.hand_out(out, outcome)?;
+            let Some(time) = stream.advance(out)? else {
                 break;
-            }
-            let head = (stream.time, index);
+            };
+            let head = (time, index);
             if until.is_some_and(|until| until < head) {
                 heads.push(Reverse(head));
                 break;
             }
         }
     }
+    streams.iter().for_each(|stream| stream.end(outcome));
     out.flush()
 }

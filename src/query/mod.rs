@@ -1,8 +1,22 @@
-//! Asking a log: a window of time and prefixes of paths in, stored bytes out.
+//! Asking a log: a window of time and prefixes of paths in, stored bytes out. `why` follows one path
+//! through renames.
 #![forbid(unsafe_code)]
 
+mod changes;
+mod hunt;
 mod merge;
+mod names;
+mod newest;
 pub mod plan;
 mod run;
+mod seen;
+mod sift;
+mod spill;
+mod trail;
+mod twins;
+mod walk;
+mod why;
 
+pub use changes::changes;
 pub use run::{QueryOutcome, QueryRequest, run};
+pub use why::why;

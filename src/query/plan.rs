@@ -7,9 +7,9 @@ use crate::log::line::Glance;
 /// A window of time and prefixes of paths.
 #[derive(Clone, Debug)]
 pub struct Selection {
-    window: TimeWindow,
+    pub(super) window: TimeWindow,
     /// Without trailing slashes; the root is empty. No prefix at all lets every path pass.
-    prefixes: Vec<Vec<u8>>,
+    pub(super) prefixes: Vec<Vec<u8>>,
 }
 
 /// What to do with a line.
@@ -40,9 +40,17 @@ impl Selection {
 
     /// Judges a line. A hole is wanted whatever the paths: nobody knows what was lost in it.
     pub fn judge(&self, line: &Glance<'_>) -> Verdict {
-        if line.time > self.window.last {
+        match self.judge_time(line.time) {
+            Verdict::Wanted if !line.is_gap() && !self.covers(line) => Verdict::Unwanted,
+            verdict => verdict,
+        }
+    }
+
+    /// Judges a line of which only the time matters.
+    pub fn judge_time(&self, time: WallTime) -> Verdict {
+        if time > self.window.last {
             Verdict::Past
-        } else if line.time < self.window.first || !(line.is_gap() || self.covers(line)) {
+        } else if time < self.window.first {
             Verdict::Unwanted
         } else {
             Verdict::Wanted

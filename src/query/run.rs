@@ -1,11 +1,12 @@
 //! A query from the names of the logs to the bytes on the way out.
 
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use super::merge::{Stream, write_merged};
+use super::merge::{Reading, Stream, write_merged};
 use super::plan::Selection;
 use crate::filters::time::TimeWindow;
 use crate::log::dir::LogDir;
@@ -46,6 +47,8 @@ pub struct QueryOutcome {
     pub unreadable: u64,
     /// Logs whose lines are not sorted by time; the answer may lack some of them.
     pub out_of_order: Vec<String>,
+    /// A path had so many names that some of them were not followed.
+    pub names_left_out: bool,
 }
 
 /// Writes the wanted lines to `out`, byte for byte as they are stored and sorted by time.
@@ -54,11 +57,38 @@ pub struct QueryOutcome {
 /// closed pipe from a failure.
 pub fn run(request: &QueryRequest, out: &mut dyn Write) -> Result<QueryOutcome> {
     let mut outcome = QueryOutcome::default();
+    let files = open_logs(request, &mut outcome)?;
+    let selection = Selection::new(request.window, &request.paths);
+    let how = Reading {
+        scan: request.scan,
+        apart: files.len() > 1,
+        block: block_for(files.len()),
+    };
+    let mut streams = Vec::new();
+    for (name, file) in files {
+        let path = request.log_dir.join(&name);
+        match Stream::open(name, file, &selection, &how) {
+            Ok(stream) => streams.push(stream),
+            Err(error) => outcome.refused.push((path, error)),
+        }
+    }
+    if !request.window.is_empty() {
+        let mut out = BufWriter::with_capacity(OUT_BUFFER, out);
+        write_merged(streams, &mut out, &mut outcome)?;
+    }
+    Ok(outcome)
+}
+
+/// Opens the logs that are asked for; what is missing or refused goes into `outcome`.
+pub(super) fn open_logs(
+    request: &QueryRequest,
+    outcome: &mut QueryOutcome,
+) -> Result<Vec<(String, File)>> {
     let dir = match LogDir::open(&request.log_dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             outcome.no_log = true;
             outcome.missing = request.logs.clone().unwrap_or_default();
-            return Ok(outcome);
+            return Ok(Vec::new());
         }
         other => other.with_context(|| {
             format!(
@@ -73,34 +103,29 @@ pub fn run(request: &QueryRequest, out: &mut dyn Write) -> Result<QueryOutcome> 
             .log_names()
             .with_context(|| format!("cannot list '{}'", request.log_dir.display()))?,
     };
-    let selection = Selection::new(request.window, &request.paths);
-    let block = (BLOCKS / names.len().max(1)).clamp(SMALLEST_BLOCK, LARGEST_BLOCK);
-    let mut streams = Vec::new();
+    let mut files = Vec::new();
     for name in names {
-        let opened = dir.open_log(&name).and_then(|file| {
-            file.map(|file| Stream::open(name.clone(), file, &selection, request.scan, block))
-                .transpose()
-        });
-        match opened {
-            Ok(Some(stream)) => streams.push(stream),
+        match dir.open_log(&name) {
+            Ok(Some(file)) => files.push((name, file)),
             Ok(None) => outcome.missing.push(name),
             Err(error) => outcome.refused.push((request.log_dir.join(name), error)),
         }
     }
-    outcome.no_log = streams.is_empty() && outcome.refused.is_empty();
-    if !request.window.is_empty() {
-        let mut out = BufWriter::with_capacity(OUT_BUFFER, out);
-        write_merged(streams, &selection, request.scan, &mut out, &mut outcome)?;
-    }
-    Ok(outcome)
+    outcome.no_log = files.is_empty() && outcome.refused.is_empty();
+    Ok(files)
+}
+
+/// How many bytes of each of `logs` logs are read at a time.
+pub(super) fn block_for(logs: usize) -> usize {
+    (BLOCKS / logs.max(1)).clamp(SMALLEST_BLOCK, LARGEST_BLOCK)
 }
 
 impl QueryOutcome {
-    pub(super) fn count(&mut self, lost: Option<i64>) {
-        self.lines += 1;
-        if let Some(lost) = lost {
+    pub(super) fn count(&mut self, lines: u64, lost: &[i64]) {
+        self.lines += lines;
+        for lost in lost {
             self.gaps += 1;
-            match u64::try_from(lost) {
+            match u64::try_from(*lost) {
                 Ok(lost) => self.lost += lost,
                 Err(_) => self.lost_unknown = true,
             }
@@ -112,7 +137,7 @@ impl QueryOutcome {
 const BLOCKS: usize = 4 * 1024 * 1024;
 const SMALLEST_BLOCK: usize = 4 * 1024;
 const LARGEST_BLOCK: usize = 128 * 1024;
-const OUT_BUFFER: usize = 64 * 1024;
+pub(super) const OUT_BUFFER: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests;

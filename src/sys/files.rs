@@ -74,6 +74,30 @@ pub fn open_nofollow(options: &mut OpenOptions, path: &Path) -> io::Result<File>
     options.custom_flags(libc::O_NOFOLLOW).open(path)
 }
 
+/// Makes a file without a name in the filesystem of `dir`: it goes when it is closed.
+pub fn nameless(dir: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    match options.custom_flags(libc::O_TMPFILE).open(dir) {
+        // open(2): not every filesystem can, and kernels differ in how they say it.
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL)
+            ) =>
+        {
+            let name = dir.join(format!(".fsmon.{}", std::process::id()));
+            let file = options
+                .custom_flags(libc::O_NOFOLLOW)
+                .create_new(true)
+                .open(&name)?;
+            std::fs::remove_file(&name)?;
+            Ok(file)
+        }
+        other => other,
+    }
+}
+
 /// Makes a directory and those above it, as `owner`.
 pub fn create_dirs(path: &Path, owner: Option<Owner>) -> io::Result<()> {
     as_user(owner, || {
@@ -119,6 +143,20 @@ mod tests {
         create_dirs(&deep, None).unwrap();
         create_dirs(&deep, None).unwrap();
         assert!(deep.is_dir());
+    }
+
+    #[test]
+    fn a_nameless_file_leaves_nothing_behind() {
+        use std::io::{Read, Seek, Write};
+
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = nameless(dir.path()).unwrap();
+        file.write_all(b"kept").unwrap();
+        file.rewind().unwrap();
+        let mut text = String::new();
+        file.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "kept");
+        assert_eq!(dir.path().read_dir().unwrap().count(), 0);
     }
 
     #[test]

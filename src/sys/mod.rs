@@ -22,6 +22,7 @@ pub mod mount;
 pub mod netlink;
 pub mod perf;
 pub mod statfs;
+pub mod terminal;
 
 use std::io;
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -17,6 +18,94 @@ pub(crate) fn list(suite: &mut Suite) {
     suite.one("process_older_than_the_daemon", older_than_the_daemon);
     suite.one("two_groups_on_one_path", two_groups);
     suite.one("cmd_is_that_of_the_moment", cmd_of_the_moment);
+    suite.one("wrappers_that_prepare_and_then_exec", || wrappers(None));
+    suite.one("wrappers_that_prepare_and_then_exec_read_late", || {
+        wrappers(Some("read-delay-ms=20"))
+    });
+}
+
+/// What a script and its children do before it becomes a program of the group is not the group's, also
+/// when the script has the program's name, starts by way of the loader, or failed to exec at first.
+fn wrappers(switches: Option<&'static str>) {
+    const ROUNDS: usize = 40;
+    let ground = Ground::new();
+    let root = ground.mount(Fs::Tmpfs);
+    let mut home = Home::new(&ground);
+    home.switches = switches;
+    let target = shell(&ground, "fsmontarget");
+    let beside = ground.dir.join("beside");
+    fs::create_dir(&beside).unwrap();
+    let script = |name: &str, text: &str| {
+        let path = beside.join(name);
+        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    };
+    let program = target.display();
+    let done = "-c 'echo > after-$0' $1";
+    let scripts = [
+        script(
+            "prepare",
+            &format!("touch before-$1; echo > own-$1; exec {program} {done}"),
+        ),
+        script(
+            "fsmontarget-one",
+            &format!("echo > own-$1; exec {program} {done}"),
+        ),
+        script(
+            "loaded",
+            &format!("echo > own-$1; exec $(ls /lib64/ld-*.so* | head -n 1) {program} {done}"),
+        ),
+        script(
+            "failing",
+            &format!(
+                "{}/none/fsmontarget 2>/dev/null; echo > own-$1; exec {program} {done}",
+                beside.display()
+            ),
+        ),
+    ];
+    fs::create_dir(beside.join("none")).unwrap();
+    let none = beside.join("none/fsmontarget");
+    fs::write(&none, "#!/nonexistent/interpreter\n").unwrap();
+    fs::set_permissions(&none, fs::Permissions::from_mode(0o755)).unwrap();
+    for group in ["_global", "fsmontarget"] {
+        home.watch(group, &root, &["-r", "-t", "CREATE"]);
+    }
+    let mut recorder = home.start();
+    for round in 0..ROUNDS {
+        for (number, script) in scripts.iter().enumerate() {
+            let done = Command::new(script)
+                .arg(format!("{number}.{round}"))
+                .current_dir(&root)
+                .status();
+            assert!(done.unwrap().success());
+        }
+    }
+    recorder.settle("_global", &root);
+    recorder.stop();
+    let all = home.log("_global");
+    for (kind, count) in [("before-", 1), ("own-", 4), ("after-", 4)] {
+        let of_kind = || {
+            all.iter()
+                .filter(|line| line.show().contains(&format!("/{kind}")))
+        };
+        assert_eq!(of_kind().count(), count * ROUNDS, "{kind}");
+        let wrong = of_kind().filter(|line| {
+            let is_targets = line.exe.ends_with("/fsmontarget") || line.cmd.starts_with("ld-linux");
+            is_targets != (kind == "after-") && line.attribution.is_empty()
+        });
+        let wrong: Vec<String> = wrong.map(Line::show).collect();
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+    let told = home.log("fsmontarget");
+    let own = told
+        .iter()
+        .filter(|line| !line.show().contains("/after-") && line.attribution.is_empty());
+    let own: Vec<String> = own.map(Line::show).collect();
+    assert!(own.is_empty(), "{own:#?}");
+    let after = told.iter().filter(|line| line.show().contains("/after-"));
+    // Started by its loader the program has neither its comm nor its executable.
+    assert_eq!(after.count(), 3 * ROUNDS);
 }
 
 /// A shell of a name that nothing else on this machine has.

@@ -65,7 +65,7 @@ fn every_short_process_is_seen_whole() {
     for record in &records {
         let seen = seen.entry(record.pid).or_default();
         match &record.what {
-            ProcChange::Fork { ppid } => seen.fork |= *ppid == me,
+            ProcChange::Fork { ppid, .. } => seen.fork |= *ppid == me,
             ProcChange::Comm { comm, exec } => seen.comm |= *exec && comm.as_bytes() == b"true",
             ProcChange::Exe { path, .. } => seen.exe |= path.ends_with("/true"),
             ProcChange::Exit => seen.exit = true,
@@ -104,7 +104,7 @@ fn without_perf_the_connector_brings_births_and_deaths() {
         &mut feed,
         &mut records,
         pid,
-        |what| matches!(what, ProcChange::Fork { ppid } if *ppid == me),
+        |what| matches!(what, ProcChange::Fork { ppid, .. } if *ppid == me),
     );
     drain_until(
         &mut feed,

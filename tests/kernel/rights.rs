@@ -57,13 +57,18 @@ fn permitted(recorder: &Recorder) -> Vec<(String, u64)> {
 }
 
 fn check_permitted(recorder: &Recorder, expected: u64) {
-    let threads = permitted(recorder);
-    for name in ["fsmon", "core", "feed", "printer"] {
-        assert!(
-            threads.iter().any(|(known, _)| known == name),
-            "{threads:?}"
-        );
-    }
+    // A thread is there before it has given itself its name.
+    let threads = until(PATIENCE, || {
+        let threads = permitted(recorder);
+        let is_named = |name: &&str| threads.iter().any(|(known, _)| known == name);
+        ["fsmon", "core", "feed", "printer"]
+            .iter()
+            .all(is_named)
+            .then_some(threads)
+    });
+    let Some(threads) = threads else {
+        panic!("{:?}", permitted(recorder));
+    };
     for (name, set) in threads {
         let expected = if name == "printer" { 0 } else { expected };
         assert_eq!(set, expected, "{name}: {set:x}");

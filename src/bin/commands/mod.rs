@@ -2,13 +2,17 @@
 
 pub(crate) mod add;
 pub(crate) mod cd;
+pub(crate) mod changes;
 pub(crate) mod clean;
 pub(crate) mod daemon;
 pub(crate) mod init;
 pub(crate) mod monitored;
 mod progress;
 pub(crate) mod query;
+pub(crate) mod question;
 pub(crate) mod remove;
+pub(crate) mod story;
+pub(crate) mod why;
 
 use std::env;
 use std::fmt;

@@ -29,10 +29,10 @@ fn bench(types: &[&str], execs: &[&str]) -> (Bench, Vec<ProcRecord>) {
     let mut bench = Bench::watching(&[("_global", "/m", true, types)]);
     bench.names = true;
     bench.pipeline.expect_execs_in(MAIN);
-    let mut procs = vec![record(1, Q, ProcChange::Fork { ppid: 1 })];
+    let mut procs = vec![record(1, Q, ProcChange::Fork { ppid: 1, thread: 1 })];
     procs.extend(exec(2, Q, "sh"));
     procs.push(record(3, Q, ProcChange::Euid { uid: 0 }));
-    procs.push(record(100, P, ProcChange::Fork { ppid: Q }));
+    procs.push(record(100, P, ProcChange::Fork { ppid: Q, thread: Q }));
     for (n, name) in execs.iter().enumerate() {
         procs.extend(exec(200 + n as u64, P, name));
     }
@@ -72,6 +72,17 @@ fn what_stands_before_the_opening_is_the_old_programs() {
         lines,
         ["CREATE /m/a sh", "CREATE /m/b sort", "CREATE /m/c uniq"]
     );
+}
+
+#[test]
+fn an_opening_may_be_the_first_that_was_ever_read() {
+    let (mut bench, procs) = bench(&["CREATE"], &["sort"]);
+    let lines = read(
+        &mut bench,
+        procs,
+        &[opened("sort"), entry(bits::CREATE, P, "top", "a", "a1")],
+    );
+    assert_eq!(lines, ["CREATE /m/a sort"]);
 }
 
 #[test]

@@ -253,6 +253,182 @@ fn what_was_merged_into_an_older_record_may_have_come_after_an_exec() {
     assert_eq!(part_at(&mut table, 15, Part::Later), exact("sort"));
 }
 
+/// Programs with a loader: name, program, and the loader that its exec opens.
+fn execs_loaded(table: &mut ProcTable, programs: &[(&str, &str)]) {
+    for (n, (comm, exe)) in programs.iter().enumerate() {
+        let time = (20 + 10 * n as u64) * MS;
+        apply(
+            table,
+            &[
+                exec(time, 50, comm),
+                map(time + 1, 50, exe),
+                map(time + 2, 50, "/lib/ld.so"),
+            ],
+        );
+    }
+}
+
+#[test]
+fn the_loader_of_one_exec_is_not_taken_for_the_next() {
+    // `#!/bin/sh` ending in `exec /lib/ld.so /bin/true`, read in two halves.
+    let mut table = child(&[]);
+    execs_loaded(&mut table, &[("W1", "/bin/dash")]);
+    opens(&mut table, &["W1", "dash", "ld.so"]);
+    assert_eq!(at(&mut table, 35), exact("W1"));
+    apply(
+        &mut table,
+        &[exec(500 * MS, 50, "ld.so"), map(501 * MS, 50, "/lib/ld.so")],
+    );
+    let later = Span {
+        from: 400 * MS,
+        to: 1000 * MS,
+    };
+    table.exec_seen(50, b"ld.so", later, 90, false);
+    assert_eq!(named(table.at_event(50, moment(later, 85))), exact("W1"));
+    assert_eq!(named(table.at_event(50, moment(later, 91))), exact("ld.so"));
+}
+
+#[test]
+fn a_try_that_failed_does_not_count_for_the_exec_that_went_well() {
+    let mut table = child(&[]);
+    execs_loaded(&mut table, &[("tool", "/b/2/tool")]);
+    opens(&mut table, &["tool", "tool", "ld.so"]);
+    assert_eq!(at(&mut table, 15), exact("sh"));
+    assert_eq!(at(&mut table, 31), exact("tool"));
+    // Without a loader nobody can say which of the two went well.
+    let mut table = child(&[("tool", "/b/2/tool")]);
+    opens(&mut table, &["tool", "tool"]);
+    assert_eq!(at(&mut table, 9), exact("sh"));
+    assert_eq!(at(&mut table, 15).1, Attribution::Ambiguous);
+    assert_eq!(at(&mut table, 21), exact("tool"));
+}
+
+#[test]
+fn an_opening_that_was_looked_at_before_is_certain_from_its_loader_on() {
+    // The program was read, or tried, and its opening was added to that record.
+    let mut table = child(&[]);
+    execs_loaded(&mut table, &[("tool", "/bin/tool")]);
+    table.exec_seen(50, b"tool", SPAN, 10, true);
+    table.exec_seen(50, b"ld.so", SPAN, 20, false);
+    assert_eq!(at(&mut table, 9), exact("sh"));
+    assert_eq!(at(&mut table, 15).1, Attribution::Ambiguous);
+    assert_eq!(at(&mut table, 21), exact("tool"));
+}
+
+#[test]
+fn an_interpreter_that_is_a_script_itself_is_no_exec_of_its_own() {
+    let mut table = child(&[]);
+    execs_loaded(&mut table, &[("S1", "/bin/dash")]);
+    opens(&mut table, &["S1", "S2", "dash", "ld.so"]);
+    assert_eq!(at(&mut table, 45), exact("S1"));
+    apply(
+        &mut table,
+        &[exec(500 * MS, 50, "S2"), map(501 * MS, 50, "/bin/dash")],
+    );
+    let later = Span {
+        from: 400 * MS,
+        to: 1000 * MS,
+    };
+    table.exec_seen(50, b"S2", later, 90, false);
+    assert_eq!(named(table.at_event(50, moment(later, 85))), exact("S1"));
+    assert_eq!(named(table.at_event(50, moment(later, 91))), exact("S2"));
+}
+
+#[test]
+fn of_two_programs_of_one_name_an_unmarked_one_leaves_both_in_doubt() {
+    let mut table = child(&[("tool", "/mnt/tool"), ("tool", "/tmp/tool")]);
+    opens(&mut table, &["tool"]);
+    let exe = |table: &mut ProcTable, place| {
+        let who = table.at_event(50, moment(SPAN, place)).unwrap();
+        who.attribution
+    };
+    assert_eq!(exe(&mut table, 15), Attribution::Ambiguous);
+    assert_eq!(exe(&mut table, 5), Attribution::Ambiguous);
+}
+
+#[test]
+fn a_script_and_the_program_of_its_name_are_told_apart() {
+    let mut table = child(&[]);
+    execs_loaded(
+        &mut table,
+        &[("app", "/bin/dash"), ("app", "/usr/lib/app/app")],
+    );
+    opens(&mut table, &["app", "dash", "ld.so", "app"]);
+    let exe = |table: &mut ProcTable, place| {
+        let who = table.at_event(50, moment(SPAN, place)).unwrap();
+        (who.exe.unwrap().to_string(), who.attribution)
+    };
+    assert_eq!(
+        exe(&mut table, 35),
+        ("/bin/dash".to_owned(), Attribution::Exact)
+    );
+    assert_eq!(
+        exe(&mut table, 45),
+        ("/usr/lib/app/app".to_owned(), Attribution::Exact)
+    );
+}
+
+#[test]
+fn other_threads_go_on_until_an_exec_is_done() {
+    let mut table = child(&[]);
+    let thread = |time, tid, what| ProcRecord {
+        time,
+        pid: 50,
+        tid,
+        what,
+    };
+    let forked = ProcChange::Fork {
+        ppid: 50,
+        thread: 50,
+    };
+    apply(
+        &mut table,
+        &[
+            thread(11 * MS, 51, forked),
+            thread(19 * MS, 51, ProcChange::Exit),
+            exec(20 * MS, 50, "new"),
+            map(21 * MS, 50, "/bin/new"),
+        ],
+    );
+    opens(&mut table, &["new"]);
+    assert_eq!(at(&mut table, 5), exact("sh"));
+    assert_eq!(at(&mut table, 15).1, Attribution::Ambiguous);
+    let later = Span {
+        from: 30 * MS,
+        to: 1000 * MS,
+    };
+    assert_eq!(named(table.at_event(50, moment(later, 15))), exact("new"));
+}
+
+#[test]
+fn a_thread_that_was_another_user_for_a_moment_leaves_a_doubt() {
+    let mut table = child(&[]);
+    let thread = |time, what| ProcRecord {
+        time,
+        pid: 50,
+        tid: 51,
+        what,
+    };
+    let forked = ProcChange::Fork {
+        ppid: 50,
+        thread: 50,
+    };
+    apply(
+        &mut table,
+        &[
+            thread(11 * MS, forked),
+            thread(12 * MS, ProcChange::Euid { uid: 7 }),
+            thread(13 * MS, ProcChange::Euid { uid: 0 }),
+        ],
+    );
+    assert_eq!(at(&mut table, 5), ambiguous("sh"));
+    let later = Span {
+        from: 30 * MS,
+        to: 1000 * MS,
+    };
+    assert_eq!(named(table.at_event(50, moment(later, 15))), exact("sh"));
+}
+
 #[test]
 fn programs_where_no_mark_can_be_are_ambiguous() {
     let mut table = child(&[("memfd:x", "/memfd:x")]);
@@ -270,13 +446,21 @@ fn rights_given_up_at_the_start_are_no_doubt_and_turns_to_and_fro_are() {
         &mut table,
         &[fork(10 * MS, 50, 10), euid(15 * MS, 50, 4_000_000_001)],
     );
-    assert_eq!(user(&mut table), ("4000000001".into(), Attribution::Exact));
+    // Only forked: it may have worked before.
+    assert_eq!(
+        user(&mut table),
+        ("4000000001".into(), Attribution::Ambiguous)
+    );
     apply(
         &mut table,
-        &[exec(20 * MS, 50, "x"), map(21 * MS, 50, "/bin/x")],
+        &[
+            exec(20 * MS, 50, "x"),
+            map(21 * MS, 50, "/bin/x"),
+            euid(22 * MS, 50, 4_000_000_002),
+        ],
     );
     opens(&mut table, &["x"]);
-    assert_eq!(user(&mut table), ("4000000001".into(), Attribution::Exact));
+    assert_eq!(user(&mut table), ("4000000002".into(), Attribution::Exact));
     apply(
         &mut table,
         &[euid(30 * MS, 50, 0), euid(40 * MS, 50, 4_000_000_001)],

@@ -116,6 +116,153 @@ fn lives_of_one_pid_are_kept_apart() {
 }
 
 #[test]
+fn of_a_long_group_name_the_beginning_is_not_enough() {
+    let mut table = table();
+    apply(
+        &mut table,
+        &[
+            exec(1, 50, "xdg-desktop-portal"),
+            map(2, 50, "/usr/libexec/xdg-desktop-portal"),
+            exec(1, 60, "xdg-desktop-portal-gtk"),
+            exec(1, 70, "another"),
+            rename(2, 70, "xdg-desktop-portal-gtk"),
+        ],
+    );
+    assert!(!table.belongs_to(50, MS, "xdg-desktop-portal-gtk"));
+    assert!(table.belongs_to(50, MS, "xdg-desktop-portal"));
+    // Whose program is not known, or who took the name.
+    assert!(table.belongs_to(60, MS, "xdg-desktop-portal-gtk"));
+    assert!(table.belongs_to(70, MS, "xdg-desktop-portal-gtk"));
+}
+
+#[test]
+fn a_child_of_a_named_thread_has_its_name_and_its_parents_keep_theirs() {
+    let mut table = table();
+    let of_thread = |what| ProcRecord {
+        time: 11 * MS,
+        pid: 50,
+        tid: 51,
+        what,
+    };
+    let forked = ProcChange::Fork {
+        ppid: 50,
+        thread: 50,
+    };
+    let comm = "worker".into();
+    apply(
+        &mut table,
+        &[
+            exec(1, 1, "init"),
+            euid(1, 1, 0),
+            fork(5 * MS, 50, 1),
+            exec(6 * MS, 50, "server"),
+            of_thread(forked),
+            of_thread(ProcChange::Comm { comm, exec: false }),
+            of_thread(ProcChange::Euid { uid: 4_000_000_001 }),
+            record(
+                20 * MS,
+                60,
+                ProcChange::Fork {
+                    ppid: 50,
+                    thread: 51,
+                },
+            ),
+        ],
+    );
+    table.assume_seen(1);
+    let child = table.at(60, 30 * MS).unwrap();
+    assert_eq!((&*child.comm, &*child.user), ("worker", "4000000001"));
+    assert_eq!(child.attribution, Attribution::Exact);
+    assert_eq!(
+        table.chain_of(&child),
+        "60|worker|4000000001;50|server|root;1|init|root"
+    );
+    assert!(table.belongs_to(60, 30 * MS, "worker") && table.belongs_to(60, 30 * MS, "server"));
+    assert!(!table.belongs_to(50, 30 * MS, "worker"));
+    // Of the process itself nobody knows which thread did it.
+    assert_eq!(
+        table.at(50, 30 * MS).unwrap().attribution,
+        Attribution::Ambiguous
+    );
+}
+
+#[test]
+fn what_an_ancestor_becomes_later_puts_nobody_into_a_group() {
+    const SPAN: Span = Span {
+        from: 5 * MS,
+        to: 1000 * MS,
+    };
+    // `sh -c 'touch f; exec target'`: the child is dead, or its parent's exec has a place.
+    let history = |dies: bool| {
+        let mut table = table();
+        apply(
+            &mut table,
+            &[
+                exec(1, 1, "init"),
+                euid(1, 1, 0),
+                fork(2, 50, 1),
+                exec(3, 50, "sh"),
+                map(4, 50, "/bin/sh"),
+                fork(10 * MS, 60, 50),
+            ],
+        );
+        if dies {
+            apply(&mut table, &[exit(20 * MS, 60)]);
+        }
+        apply(
+            &mut table,
+            &[exec(30 * MS, 50, "target"), map(31 * MS, 50, "/bin/target")],
+        );
+        table.assume_seen(1);
+        table
+    };
+    let at = |table: &mut ProcTable, place| {
+        let who = table.at_event(60, moment(SPAN, place)).unwrap();
+        table.membership(&who, "target")
+    };
+    assert_eq!(at(&mut history(true), 5), Membership::No);
+    assert_eq!(at(&mut history(false), 5), Membership::Perhaps);
+    let mut table = history(false);
+    table.exec_seen(50, b"target", SPAN, 10, false);
+    assert_eq!(at(&mut table, 5), Membership::No);
+    assert_eq!(at(&mut table, 15), Membership::Yes);
+    assert_eq!(at(&mut table, 5), Membership::No);
+}
+
+#[test]
+fn who_may_have_been_two_may_be_in_the_group_of_either() {
+    const SPAN: Span = Span {
+        from: 5 * MS,
+        to: 1000 * MS,
+    };
+    let mut table = table();
+    apply(
+        &mut table,
+        &[
+            exec(1, 1, "init"),
+            euid(1, 1, 0),
+            fork(10 * MS, 50, 1),
+            rename(11 * MS, 50, "one"),
+            exit(20 * MS, 50),
+            fork(30 * MS, 50, 1),
+            rename(31 * MS, 50, "two"),
+        ],
+    );
+    table.assume_seen(1);
+    let who = table.at_event(50, moment(SPAN, 1)).unwrap();
+    assert_eq!(who.attribution, Attribution::Ambiguous);
+    for group in ["one", "two"] {
+        assert_eq!(
+            table.membership(&who, group),
+            Membership::Perhaps,
+            "{group}"
+        );
+    }
+    assert_eq!(table.membership(&who, "init"), Membership::Yes);
+    assert_eq!(table.membership(&who, "three"), Membership::No);
+}
+
+#[test]
 fn a_child_belongs_to_the_life_that_forked_it() {
     let mut table = with_init();
     apply(
@@ -154,7 +301,14 @@ fn a_process_ends_with_its_last_thread() {
         &mut table,
         &[
             fork(10 * MS, 50, 1),
-            thread(11 * MS, 51, ProcChange::Fork { ppid: 50 }),
+            thread(
+                11 * MS,
+                51,
+                ProcChange::Fork {
+                    ppid: 50,
+                    thread: 50,
+                },
+            ),
             exit(12 * MS, 50),
         ],
     );
@@ -167,8 +321,22 @@ fn a_process_ends_with_its_last_thread() {
         &mut table,
         &[
             fork(20 * MS, 50, 1),
-            thread(21 * MS, 51, ProcChange::Fork { ppid: 50 }),
-            thread(22 * MS, 52, ProcChange::Fork { ppid: 50 }),
+            thread(
+                21 * MS,
+                51,
+                ProcChange::Fork {
+                    ppid: 50,
+                    thread: 50,
+                },
+            ),
+            thread(
+                22 * MS,
+                52,
+                ProcChange::Fork {
+                    ppid: 50,
+                    thread: 50,
+                },
+            ),
             thread(23 * MS, 52, ProcChange::Exit),
             exit(24 * MS, 50),
             exec(25 * MS, 50, "new"),

@@ -128,8 +128,11 @@ fn names_from_proc_are_not_exact_while_an_exec_may_be_under_way() {
 fn hostile_records_break_nothing() {
     let mut table = table_with_shell();
     let changes = [
-        ProcChange::Fork { ppid: 50 },
-        ProcChange::Fork { ppid: 0 },
+        ProcChange::Fork {
+            ppid: 50,
+            thread: 50,
+        },
+        ProcChange::Fork { ppid: 0, thread: 0 },
         ProcChange::Exit,
         ProcChange::Comm {
             comm: "x".into(),

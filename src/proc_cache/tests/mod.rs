@@ -6,6 +6,7 @@ mod losses;
 mod model;
 mod proc_tree;
 
+use super::lineage::Membership;
 use super::marker::{Moment, Part, Span};
 use super::record::{ProcChange, ProcRecord};
 use super::table::{ProcLimits, ProcTable, Who};
@@ -28,7 +29,7 @@ fn record(time: u64, pid: u32, what: ProcChange) -> ProcRecord {
 }
 
 fn fork(time: u64, pid: u32, ppid: u32) -> ProcRecord {
-    record(time, pid, ProcChange::Fork { ppid })
+    record(time, pid, ProcChange::Fork { ppid, thread: ppid })
 }
 
 fn exec(time: u64, pid: u32, comm: &str) -> ProcRecord {

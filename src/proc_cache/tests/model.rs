@@ -171,7 +171,7 @@ proptest! {
     #[test]
     fn every_process_is_known_at_every_time(steps in steps()) {
         let history = History::new(&steps);
-        let table = history.load(ProcLimits::default());
+        let mut table = history.load(ProcLimits::default());
         for time in 0..steps.len() as u64 + 3 {
             let when = time * 10 * MS + 5;
             for pid in 1..12 {

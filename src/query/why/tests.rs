@@ -1,0 +1,274 @@
+use std::fs::File;
+use std::io::Write as _;
+
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::*;
+use crate::event::{Attribution, EventType, FileEvent};
+use crate::log::line::{Gap, decode, encode_event, encode_gap};
+
+/// What a reading of each line gives: the reference. `logs` are lines with their times.
+fn plainly(logs: &[Vec<Vec<u8>>], roots: &[Vec<u8>], below: bool) -> Vec<u8> {
+    let mut all = Vec::new();
+    for (log, lines) in logs.iter().enumerate() {
+        for (at, line) in lines.iter().enumerate() {
+            match decode(line).unwrap() {
+                LogLine::Event(event) => all.push((event.time, log, at, line)),
+                LogLine::Gap(gap) => all.push((gap.time, log, at, line)),
+            }
+        }
+    }
+    all.sort_unstable();
+    let mut origins = Origins::new(roots);
+    for (time, _, _, line) in all.iter().rev() {
+        if let LogLine::Event(event) = decode(line).unwrap() {
+            origins.meet(&Deed::of(&event, *time));
+        }
+    }
+    let mut trail = Trail::new(roots, below, origins.end());
+    let (mut twins, mut has_begun) = (Twins::default(), false);
+    let mut told = Vec::new();
+    let mut sink = |bytes: &[u8], _: &LogLine| {
+        told.extend_from_slice(bytes);
+        Ok(())
+    };
+    for (time, log, _, line) in all {
+        let read = decode(line).unwrap();
+        let is_told = match &read {
+            LogLine::Event(event) => {
+                let deed = Deed::of(event, time);
+                let is_told = trail.tells(&deed);
+                trail.meet(&deed);
+                is_told
+            }
+            LogLine::Gap(_) => has_begun,
+        };
+        has_begun |= is_told;
+        if is_told {
+            twins.take(log, time, line, read, &mut sink).unwrap();
+        }
+    }
+    twins.flush(&mut sink).unwrap();
+    told
+}
+
+fn request(roots: &[Vec<u8>]) -> QueryRequest {
+    QueryRequest {
+        log_dir: "/nowhere".into(),
+        logs: None,
+        paths: roots.to_vec(),
+        window: TimeWindow::ALL,
+        scan: false,
+    }
+}
+
+fn ask(logs: &[Vec<Vec<u8>>], roots: &[Vec<u8>], below: bool, block: usize) -> Vec<u8> {
+    let open = |lines: &Vec<Vec<u8>>| {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&lines.concat()).unwrap();
+        let name = "x".to_owned();
+        Log { name, file }
+    };
+    let logs: Vec<Log> = logs.iter().map(open).collect();
+    let mut told = Vec::new();
+    let mut outcome = QueryOutcome::default();
+    let mut sink = |bytes: &[u8], _: &LogLine| {
+        told.extend_from_slice(bytes);
+        Ok(())
+    };
+    tell(
+        &logs,
+        &request(roots),
+        below,
+        block,
+        &mut outcome,
+        &mut sink,
+    )
+    .unwrap();
+    assert!(outcome.out_of_order.is_empty() && outcome.unreadable == 0);
+    let newlines = told.iter().filter(|byte| **byte == b'\n').count();
+    assert_eq!(outcome.lines, newlines as u64);
+    told
+}
+
+fn event(time: i64, kind: EventType, path: &[u8], other: Option<&[u8]>, chain: &str) -> FileEvent {
+    FileEvent {
+        time: WallTime(time),
+        kind,
+        path: path.to_vec(),
+        pid: 1,
+        cmd: "x".into(),
+        user: "y".into(),
+        file_size: 0,
+        ppid: 1,
+        tgid: 1,
+        chain: chain.into(),
+        exe: None,
+        other_path: other.map(<[u8]>::to_vec),
+        attribution: Attribution::Exact,
+    }
+}
+
+/// One thing that happens, and in which of three logs it stands.
+#[derive(Clone, Debug)]
+struct Act {
+    step: i64,
+    kind: u8,
+    path: &'static [u8],
+    other: &'static [u8],
+    seen: [bool; 3],
+}
+
+fn any_path() -> impl Strategy<Value = &'static [u8]> {
+    select(vec![
+        &b"/a"[..],
+        b"/b",
+        b"/a/x",
+        b"/a/y",
+        b"/b/x",
+        b"/b/y",
+        b"/a/x/f",
+        b"/b/x/f",
+        b"/b/y/f",
+        b"/c",
+        b"/c\n",
+        b"/\xff",
+        b"/\xff/f",
+        b"/ab",
+    ])
+}
+
+fn any_act() -> impl Strategy<Value = Act> {
+    (
+        0_i64..2,
+        0_u8..10,
+        any_path(),
+        any_path(),
+        any::<[bool; 3]>(),
+    )
+        .prop_map(|(step, kind, path, other, seen)| Act {
+            step,
+            kind,
+            path,
+            other,
+            seen,
+        })
+}
+
+fn logs_of(acts: &[Act], count: usize) -> Vec<Vec<Vec<u8>>> {
+    let mut logs = vec![Vec::new(); count];
+    let mut time = 1;
+    for act in acts {
+        time += act.step;
+        let (path, other) = (act.path, act.other);
+        for (log, lines) in logs.iter_mut().enumerate() {
+            if !act.seen[log] {
+                continue;
+            }
+            let chain = if log == 1 { "1|x|y" } else { "" };
+            let mut push = |kind, path: &[u8], other: Option<&[u8]>| {
+                let mut line = Vec::new();
+                encode_event(&event(time, kind, path, other, chain), &mut line);
+                lines.push(line);
+            };
+            match act.kind {
+                0 => push(EventType::Create, path, None),
+                1 => push(EventType::Delete, path, None),
+                2 => push(EventType::CloseWrite, path, None),
+                3 => push(EventType::MovedFrom, path, None),
+                4 => push(EventType::MovedTo, path, None),
+                5 => {
+                    let mut line = Vec::new();
+                    let gap = Gap {
+                        time: WallTime(time),
+                        lost: 1,
+                        cause: "test".into(),
+                        since: WallTime(0),
+                    };
+                    encode_gap(&gap, &mut line);
+                    lines.push(line);
+                }
+                _ => {
+                    push(EventType::MovedFrom, path, Some(other));
+                    push(EventType::MovedTo, other, Some(path));
+                }
+            }
+        }
+    }
+    logs
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #[test]
+    fn the_story_is_that_of_reading_every_line(
+        acts in proptest::collection::vec(any_act(), 0..30),
+        count in 1_usize..4,
+        root in any_path(),
+        below in any::<bool>(),
+        block in select(vec![1_usize, 200, 700, 2000, 100_000]),
+    ) {
+        let logs = logs_of(&acts, count);
+        let roots = [root.to_vec()];
+        let told = ask(&logs, &roots, below, block);
+        let expected = plainly(&logs, &roots, below);
+        prop_assert_eq!(String::from_utf8_lossy(&told), String::from_utf8_lossy(&expected));
+    }
+}
+
+/// Lines of one log: what a save by rename leaves there.
+fn save(time: i64, temporary: &[u8], file: &[u8]) -> Vec<Vec<u8>> {
+    let events = [
+        (EventType::Create, temporary, None),
+        (EventType::CloseWrite, temporary, None),
+        (EventType::MovedFrom, temporary, Some(file)),
+        (EventType::MovedTo, file, Some(temporary)),
+    ];
+    let line = |(kind, path, other)| {
+        let mut line = Vec::new();
+        encode_event(&event(time, kind, path, other, ""), &mut line);
+        line
+    };
+    events.into_iter().map(line).collect()
+}
+
+#[test]
+fn a_file_saved_over_and_over_is_told_in_full() {
+    let mut lines = Vec::new();
+    for time in 1..5000 {
+        let temporary = format!("/d/f.{time}");
+        lines.extend(save(time, temporary.as_bytes(), b"/d/f"));
+        lines.extend(save(time, b"/d/other.tmp", b"/d/other"));
+    }
+    let told = ask(&[lines.clone()], &[b"/d/f".to_vec()], false, 100_000);
+    assert_eq!(told.split(|byte| *byte == b'\n').count(), 4 * 4999 + 1);
+    let two = [lines.clone(), lines];
+    assert!(ask(&two, &[b"/d/f".to_vec()], false, 100_000) == told);
+}
+
+#[test]
+fn only_what_stands_in_the_window_counts() {
+    let place = tempfile::tempdir().unwrap();
+    let lines: Vec<Vec<u8>> = (1..9)
+        .flat_map(|time| save(time * 1_000_000_000, b"/d/f.tmp", b"/d/f"))
+        .collect();
+    let mut file = File::create(place.path().join("x_log.jsonl")).unwrap();
+    file.write_all(&lines.concat()).unwrap();
+    let window = TimeWindow {
+        first: WallTime(3_000_000_000),
+        last: WallTime(4_000_000_000),
+    };
+    let request = QueryRequest {
+        log_dir: place.path().to_owned(),
+        window,
+        ..request(&[b"/d/f".to_vec()])
+    };
+    let mut told = Vec::new();
+    let outcome = why(&request, false, &mut |bytes, _| {
+        told.extend_from_slice(bytes);
+        Ok(())
+    })
+    .unwrap();
+    assert!(told == lines[8..16].concat() && outcome.lines == 8);
+}
