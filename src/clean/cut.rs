@@ -10,7 +10,8 @@ use super::plan::{Fate, Keep};
 use super::progress::Progress;
 use super::survey::judge;
 use crate::event::WallTime;
-use crate::log::line::{own_time_text, write_time};
+use crate::log::form::own_time_text;
+use crate::log::line::write_time;
 use crate::log::search::first_line_from;
 use crate::log::source::{Line, Lines, torn_tail};
 
@@ -172,7 +173,7 @@ impl Head {
             // A line of the recorder's own shape is not looked into: its time is compared as text.
             let own = own_time_text(line.bytes, &mut second).filter(|_| !line.overlong);
             let fate = match own {
-                Some(time) if *time < bound[..] => {
+                Some(time) if time[..] < bound[..] => {
                     head.by_time += 1;
                     return true;
                 }

@@ -59,13 +59,24 @@ pub fn own(block: &[u8]) -> Option<Own> {
 
 /// The time of a line that begins and ends as the recorder's do; `None` for any other.
 pub fn own_time(line: &[u8]) -> Option<WallTime> {
-    parse_time(own_time_text(line)?)
+    let time = head_time(line)?;
+    line.ends_with(b"}\n").then(|| parse_time(time))?
 }
 
-/// The time of such a line as it stands there: as text it has the order of the times.
-pub fn own_time_text(line: &[u8]) -> Option<&Time> {
-    let time = head_time(line)?;
-    line.ends_with(b"}\n").then_some(time)
+/// The time of such a line as it stands there: as text it has the order of the times. `second` is for
+/// the caller to keep: the part up to the second that was last found to be a time.
+pub fn own_time_text<'l>(line: &'l [u8], second: &mut Vec<u8>) -> Option<&'l Time> {
+    let time = head_time(line).filter(|_| line.ends_with(b"}\n"))?;
+    if time[..SECOND] != second[..] {
+        // A leap second is not ordered by its text.
+        if time[SECOND - 3..].starts_with(b"60") {
+            return None;
+        }
+        parse_time(time)?;
+        second.clear();
+        second.extend_from_slice(&time[..SECOND]);
+    }
+    Some(time)
 }
 
 /// The path of a line that begins as the recorder's do, where it stands there as it is: plain ASCII
@@ -165,6 +176,8 @@ fn clean_newlines(block: &[u8]) -> Option<u64> {
 
 const HEAD: &[u8] = b"{\"time\":\"";
 const BEHIND_TIME: &[u8] = b"\",\"event_type\":\"";
+/// How long the time is up to the second, its point included.
+const SECOND: usize = 20;
 /// Where the type begins.
 const TYPE: usize = 9 + 30 + 16;
 const CHUNK: usize = 255;
@@ -236,6 +249,17 @@ mod tests {
             })
         );
         assert_eq!(own_time(&lines[3]), Some(WallTime(9)));
+        let mut second = Vec::new();
+        let texts: Vec<_> = lines
+            .iter()
+            .filter_map(|line| own_time_text(line, &mut second))
+            .collect();
+        assert!(texts.len() == 4 && texts.is_sorted());
+        for strange in ["1970-01-01T00:00:60.0", "1970-13-01T00:00:00.0"] {
+            let text = String::from_utf8(lines[0].clone()).unwrap();
+            let text = text.replace("1970-01-01T00:00:00.0", strange);
+            assert_eq!(own_time_text(text.as_bytes(), &mut second), None);
+        }
         assert_eq!(own_path(&lines[0]), Some(&b"/a"[..]));
         assert_eq!((own_path(&lines[2]), own_path(&lines[3])), (None, None));
         let turned = [line(9, b"/b"), line(5, b"/a")].concat();

@@ -155,32 +155,6 @@ pub fn time_of(line: &[u8]) -> Option<WallTime> {
     if whole { parse_time(time) } else { None }
 }
 
-/// The text of the time of a line, newline included, that has the shape of the recorder's own: such
-/// texts are ordered as the times are. Nothing between beginning and end is looked at. `second` is
-/// for the caller to keep: the part up to the second, as it was found right the last time.
-pub fn own_time_text<'l>(line: &'l [u8], second: &mut Vec<u8>) -> Option<&'l [u8]> {
-    let rest = line.strip_prefix(b"{\"time\":\"")?;
-    let (time, rest) = rest.split_at_checked(30)?;
-    if !rest.starts_with(b"\",\"event_type\":\"") || !rest.ends_with(b"\"}\n") {
-        return None;
-    }
-    let (head, fraction) = time.split_at(20);
-    let (nanos, zone) = fraction.split_at(9);
-    if zone != b"Z" || !nanos.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    if head != second.as_slice() {
-        // A leap second is not ordered by its text.
-        if !head.ends_with(b".") || head[10] != b'T' || &head[17..19] == b"60" {
-            return None;
-        }
-        parse_time(time)?;
-        second.clear();
-        second.extend_from_slice(head);
-    }
-    Some(time)
-}
-
 impl<'a> Glance<'a> {
     /// The exact bytes of the path.
     pub fn path(&self) -> Cow<'a, [u8]> {
