@@ -47,6 +47,33 @@ fn query_passes_stored_bytes_through_and_merges_all_logs_by_time() {
 }
 
 #[test]
+fn changes_tells_the_last_event_of_each_path_newest_first() {
+    let sandbox = Sandbox::new();
+    let lines = [
+        line(MAY_1, "/a/1"),
+        line(MAY_1, "/b/2"),
+        line(MAY_2, "/a/1"),
+        line(MAY_3, "/ab/3"),
+    ];
+    sandbox.write_log("_global", format!("{}{}{}", lines[0], lines[1], lines[3]));
+    sandbox.write_log("nginx", &lines[2]);
+    let [_, second, third, last] = &lines;
+    sandbox
+        .run(["changes"])
+        .prints(&format!("{last}{third}{second}"));
+    sandbox.run(["changes", "-p", "/a"]).prints(third);
+    sandbox
+        .run(["changes", "_global", "-t", "<2026-05-02"])
+        .prints(&format!("{second}{}", lines[0]));
+    sandbox
+        .run(["changes", "nosuch"])
+        .fails(1, &["there is no log of 'nosuch'"]);
+    sandbox
+        .run(["changes", "-t", "soon"])
+        .fails(2, &["'soon' is not a time filter"]);
+}
+
+#[test]
 fn query_without_a_log_is_a_failure_on_stderr() {
     let sandbox = Sandbox::new();
     sandbox

@@ -205,3 +205,78 @@ fn a_closed_pipe_comes_back_as_itself() {
     let error: &io::Error = error.downcast_ref().unwrap();
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
 }
+
+/// Times as a recorder writes them whose clock is set forwards and back: those of a log never go back.
+fn of_a_jumping_clock(steps: &[i64]) -> Vec<i64> {
+    let (mut clock, mut last) = (0, i64::MIN);
+    let mut times = Vec::new();
+    for step in steps {
+        clock += step;
+        last = last.max(clock);
+        times.push(last);
+    }
+    times
+}
+
+#[test]
+fn any_window_of_any_logs_is_what_a_reading_of_each_line_finds() {
+    // Deterministic noise, so that a failure can be seen again.
+    let mut state = 7_u64;
+    let mut roll = |limit: i64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) as i64 % limit
+    };
+    for round in 0..25 {
+        let place = tempfile::tempdir().unwrap();
+        let mut all = Vec::new();
+        for log in 0..1 + round % 3 {
+            let steps: Vec<i64> = (0..200)
+                .map(|_| match roll(20) {
+                    0 => -roll(300),
+                    1 => roll(300),
+                    _ => roll(3),
+                })
+                .collect();
+            let mut text = String::new();
+            for (number, time) in of_a_jumping_clock(&steps).into_iter().enumerate() {
+                let path = format!(
+                    "/{}/{}",
+                    ["a", "ab", "b"][roll(3) as usize],
+                    "x".repeat(roll(400) as usize)
+                );
+                let line = line(time, &path);
+                text += &line;
+                all.push((time, log, number, path, line));
+            }
+            fs::write(place.path().join(format!("g{log}_log.jsonl")), text).unwrap();
+        }
+        all.sort_by_key(|(time, log, number, ..)| (*time, *log, *number));
+        let longest = all.last().unwrap().0;
+        for _ in 0..120 {
+            let first = roll(longest + 40) - 20;
+            let last = first + roll(80) - 4;
+            let prefix = [None, Some("/a"), Some("/ab/"), Some("/")][roll(4) as usize];
+            let (out, _) = ask(&place, |request| {
+                request.window = seconds(first, last);
+                request.paths = prefix
+                    .iter()
+                    .map(|prefix| prefix.as_bytes().to_vec())
+                    .collect();
+            });
+            let is_below = |path: &str| match prefix {
+                None | Some("/") => true,
+                Some(prefix) => path.starts_with(&format!("{}/", prefix.trim_end_matches('/'))),
+            };
+            let wanted = all
+                .iter()
+                .filter(|(time, _, _, path, _)| (first..=last).contains(time) && is_below(path));
+            let expected: String = wanted.map(|(.., line)| line.as_str()).collect();
+            assert!(
+                out == expected,
+                "round {round}: {first} to {last} below {prefix:?}"
+            );
+        }
+    }
+}
