@@ -131,6 +131,16 @@ pub fn own_gist(line: &[u8]) -> Option<Gist<'_>> {
     })
 }
 
+/// The time and the path of an event's line that is the recorder's own and has the path as it is; none
+/// of a hole.
+pub fn own_event(line: &[u8]) -> Option<(WallTime, &[u8])> {
+    let path = own_path(line)?;
+    let is_alone = memmem::find(&line[HEAD.len()..], HEAD).is_none();
+    let is_event =
+        is_alone && !line[TYPE..].starts_with(b"GAP\"") && clean_newlines(line) == Some(1);
+    is_event.then(|| Some((own_time(line)?, path)))?
+}
+
 /// A time with nine digits in UTC.
 pub type Time = [u8; 30];
 
@@ -260,6 +270,8 @@ mod tests {
             let text = text.replace("1970-01-01T00:00:00.0", strange);
             assert_eq!(own_time_text(text.as_bytes(), &mut second), None);
         }
+        let events: Vec<_> = lines.iter().map(|line| own_event(line)).collect();
+        assert_eq!(events, [Some((WallTime(5), &b"/a"[..])), None, None, None]);
         assert_eq!(own_path(&lines[0]), Some(&b"/a"[..]));
         assert_eq!((own_path(&lines[2]), own_path(&lines[3])), (None, None));
         let turned = [line(9, b"/b"), line(5, b"/a")].concat();

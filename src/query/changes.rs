@@ -41,8 +41,8 @@ fn remembering(most: usize, request: &QueryRequest, out: &mut dyn Write) -> Resu
         lost: Vec::new(),
     };
     let block = block_for(files.len());
-    each_back(files, &selection, block, &mut outcome, &mut |line| {
-        last.take(&line)
+    each_back(files, &selection, block, &mut outcome, &mut |lines| {
+        last.take(lines)
     })?;
     last.end(&mut outcome)?;
     Ok(outcome)
@@ -63,15 +63,21 @@ struct Last<'o> {
 }
 
 impl Last<'_> {
-    fn take(&mut self, line: &Back<'_>) -> io::Result<()> {
-        if let Some(lost) = line.lost {
-            self.lost.push(lost);
-            return Ok(());
+    fn take(&mut self, lines: &[Back<'_>]) -> io::Result<()> {
+        // First all digests, then all look-ups: those wait for memory, and so they wait together.
+        let digest = |line: &Back<'_>| Some(self.digests.of(&path_of(line.bytes)?));
+        let digests: Vec<Option<u128>> = lines.iter().map(digest).collect();
+        for (line, digest) in lines.iter().zip(digests) {
+            match (line.lost, digest) {
+                (Some(lost), _) => self.lost.push(lost),
+                (None, Some(digest)) => self.take_line(line, digest)?,
+                (None, None) => {}
+            }
         }
-        let Some(path) = path_of(line.bytes) else {
-            return Ok(());
-        };
-        let digest = self.digests.of(&path);
+        Ok(())
+    }
+
+    fn take_line(&mut self, line: &Back<'_>, digest: u128) -> io::Result<()> {
         if let Some(spill) = &mut self.spill {
             let recent = &mut self.recent[digest as usize % RECENT];
             if *recent != digest && !self.seen.contains(digest) {

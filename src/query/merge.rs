@@ -7,7 +7,7 @@ use std::io::{self, Write};
 
 use super::plan::Selection;
 use super::run::QueryOutcome;
-use super::sift::{Noticed, Piece, Sift};
+use super::sift::{Noticed, Piece, Pieces, Sift};
 use crate::event::WallTime;
 use crate::filters::time::TimeWindow;
 use crate::log::onward::Onward;
@@ -38,7 +38,15 @@ impl<'s> Stream<'s> {
         Ok(Self {
             name,
             lines: Onward::new(file, window, how.block)?,
-            sift: Sift::new(selection, !how.scan, how.apart),
+            sift: Sift::new(
+                selection,
+                !how.scan,
+                if how.apart {
+                    Pieces::Timed
+                } else {
+                    Pieces::Runs
+                },
+            ),
             found: Vec::new(),
             next: 0,
         })

@@ -6,7 +6,7 @@ use std::io;
 
 use super::plan::Selection;
 use super::run::QueryOutcome;
-use super::sift::{Piece, Sift};
+use super::sift::{Piece, Pieces, Sift};
 use crate::event::WallTime;
 use crate::log::backwards::Backwards;
 use crate::log::form::own_time;
@@ -37,11 +37,16 @@ pub(super) struct Back<'a> {
 }
 
 impl<'s> Stream<'s> {
-    fn open(name: String, file: File, selection: &'s Selection, block: usize) -> io::Result<Self> {
+    fn open(
+        name: String,
+        file: File,
+        selection: &'s Selection,
+        (block, pieces): (usize, Pieces),
+    ) -> io::Result<Self> {
         Ok(Self {
             name,
             lines: Backwards::from_time(file, selection.window.last, block)?,
-            sift: Sift::new(selection, false, true),
+            sift: Sift::new(selection, false, pieces),
             first: selection.first(),
             found: Vec::new(),
             is_done: false,
@@ -75,17 +80,23 @@ fn begins_before(block: &[u8], first: WallTime) -> bool {
     time.is_some_and(|time| time < first)
 }
 
-/// Shows every wanted line of `files`, the newest first; of one time those of the last log first.
+/// Shows every wanted line of `files`, some at a time, the newest first; of one time those of the last
+/// log first.
 pub(super) fn each_back(
     files: Vec<(String, File)>,
     selection: &Selection,
     block: usize,
     outcome: &mut QueryOutcome,
-    each: &mut dyn FnMut(Back<'_>) -> io::Result<()>,
+    each: &mut dyn FnMut(&[Back<'_>]) -> io::Result<()>,
 ) -> io::Result<()> {
+    let pieces = if files.len() > 1 {
+        Pieces::Timed
+    } else {
+        Pieces::Lines
+    };
     let mut streams = Vec::new();
     for (name, file) in files {
-        streams.push(Stream::open(name, file, selection, block)?);
+        streams.push(Stream::open(name, file, selection, (block, pieces))?);
     }
     let mut heads = BinaryHeap::new();
     for (index, stream) in streams.iter_mut().enumerate() {
@@ -94,20 +105,23 @@ pub(super) fn each_back(
     while let Some((_, index)) = heads.pop() {
         let stream = &mut streams[index];
         let until = heads.peek().copied();
+        let is_later = |time| until.is_some_and(|until| until > (time, index));
         while let Some(time) = stream.head()? {
-            if until.is_some_and(|until| until > (time, index)) {
+            if is_later(time) {
                 heads.push((time, index));
                 break;
             }
-            let Some(piece) = stream.found.pop() else {
-                break;
-            };
-            each(Back {
+            // The lines of the block that come before any of another log.
+            let older = stream.found.iter().rposition(|piece| is_later(piece.time));
+            let from = older.map_or(0, |at| at + 1);
+            let (offset, block) = (stream.lines.offset(), stream.lines.current());
+            let lines = stream.found.drain(from..).rev().map(|piece| Back {
                 log: index,
-                offset: stream.lines.offset() + piece.range.start as u64,
+                offset: offset + piece.range.start as u64,
                 lost: piece.lost.first().copied(),
-                bytes: &stream.lines.current()[piece.range],
-            })?;
+                bytes: &block[piece.range],
+            });
+            each(&lines.collect::<Vec<_>>())?;
         }
     }
     for stream in streams {

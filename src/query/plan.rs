@@ -40,9 +40,10 @@ impl Selection {
 
     /// Judges a line. A hole is wanted whatever the paths: nobody knows what was lost in it.
     pub fn judge(&self, line: &Glance<'_>) -> Verdict {
-        match self.judge_time(line.time) {
-            Verdict::Wanted if !line.is_gap() && !self.covers(line) => Verdict::Unwanted,
-            verdict => verdict,
+        if line.is_gap() {
+            self.judge_time(line.time)
+        } else {
+            self.judge_event(line.time, &line.path())
         }
     }
 
@@ -57,14 +58,20 @@ impl Selection {
         }
     }
 
-    fn covers(&self, line: &Glance<'_>) -> bool {
-        if self.prefixes.is_empty() {
-            return true;
+    /// Judges an event.
+    pub fn judge_event(&self, time: WallTime, path: &[u8]) -> Verdict {
+        match self.judge_time(time) {
+            Verdict::Wanted if !self.covers(path) => Verdict::Unwanted,
+            verdict => verdict,
         }
-        let path = line.path();
-        self.prefixes
-            .iter()
-            .any(|prefix| is_at_or_below(&path, prefix))
+    }
+
+    fn covers(&self, path: &[u8]) -> bool {
+        self.prefixes.is_empty()
+            || self
+                .prefixes
+                .iter()
+                .any(|prefix| is_at_or_below(path, prefix))
     }
 }
 

@@ -6,7 +6,7 @@
 use std::mem;
 use std::ops::Range;
 
-use memchr::memrchr;
+use memchr::{memchr_iter, memrchr};
 
 use super::hunt::{Hunt, line_end, text_of};
 use super::plan::{Selection, Verdict};
@@ -25,6 +25,17 @@ pub(super) struct Piece {
     pub(super) time: WallTime,
     /// For each hole among them, how many events are lost.
     pub(super) lost: Vec<i64>,
+}
+
+/// What a piece is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pieces {
+    /// As many lines as stand one behind the other.
+    Runs,
+    /// One line, whose time is that of a line not before it.
+    Lines,
+    /// One line.
+    Timed,
 }
 
 /// What is noticed on the way.
@@ -46,20 +57,20 @@ pub(super) struct Sift<'s> {
     hunt: Hunt,
     /// Whether too young lines end it.
     is_sorted: bool,
-    /// Whether each line is a piece of its own.
-    apart: bool,
+    /// What a piece is.
+    pieces: Pieces,
     /// Time of the last line looked at.
     time: WallTime,
     pub(super) noticed: Noticed,
 }
 
 impl<'s> Sift<'s> {
-    pub(super) fn new(selection: &'s Selection, is_sorted: bool, apart: bool) -> Self {
+    pub(super) fn new(selection: &'s Selection, is_sorted: bool, pieces: Pieces) -> Self {
         Self {
             selection,
             hunt: hunt_for(selection),
             is_sorted,
-            apart,
+            pieces,
             time: WallTime(i64::MIN),
             noticed: Noticed::default(),
         }
@@ -76,9 +87,12 @@ impl<'s> Sift<'s> {
             return self.hunt(block, found);
         }
         match form::own(block) {
-            Some(own) if own.is_sorted && !self.apart && self.holds(&own) => {
+            Some(own) if own.is_sorted && self.holds(&own) && self.pieces != Pieces::Timed => {
                 self.meet(own.first);
                 self.time = self.time.max(own.last);
+                if self.pieces == Pieces::Lines {
+                    return self.take_all(block, &own, found);
+                }
                 let lost = own.gaps.iter().map(|at| lost_in(&block[at.clone()]));
                 found.push(Piece {
                     range: 0..block.len(),
@@ -92,6 +106,18 @@ impl<'s> Sift<'s> {
                 let is_own = own.is_some_and(|own| own.gaps.is_empty());
                 self.judge_all(block, is_own, found);
             }
+        }
+    }
+
+    /// Takes each line of a block.
+    fn take_all(&self, block: &[u8], own: &form::Own, found: &mut Vec<Piece>) {
+        let (mut start, mut gaps) = (0, own.gaps.iter().peekable());
+        for newline in memchr_iter(b'\n', block) {
+            let range = start..newline + 1;
+            start = range.end;
+            let gap = gaps.next_if(|gap| **gap == range);
+            let lost = gap.map(|gap| lost_in(&block[gap.clone()]));
+            self.append(range, lost, found);
         }
     }
 
@@ -119,6 +145,11 @@ impl<'s> Sift<'s> {
     /// Reads one line and says whether it is wanted.
     fn judge(&mut self, block: &[u8], range: Range<usize>, found: &mut Vec<Piece>) {
         let line = &block[range.clone()];
+        if let Some((time, path)) = form::own_event(line) {
+            let verdict = self.selection.judge_event(time, path);
+            self.keep(verdict, range, time, None, found);
+            return;
+        }
         let Some(seen) = glance(line) else {
             self.noticed.unreadable += u64::from(!line.trim_ascii().is_empty());
             return;
@@ -146,7 +177,7 @@ impl<'s> Sift<'s> {
 
     fn append(&self, range: Range<usize>, lost: Option<i64>, found: &mut Vec<Piece>) {
         match found.last_mut() {
-            Some(last) if !self.apart && last.range.end == range.start => {
+            Some(last) if self.pieces == Pieces::Runs && last.range.end == range.start => {
                 last.range.end = range.end;
                 last.lines += 1;
                 last.lost.extend(lost);
@@ -272,7 +303,7 @@ mod tests {
             first in 0_i64..60,
             length in 0_i64..60,
             prefixes in proptest::collection::vec(select(vec![&b"/a"[..], b"/a/b", b"/", b"/\xff", b"/\xef\xbf\xbd"]), 0..3),
-            apart in any::<bool>(),
+            pieces in select(vec![Pieces::Runs, Pieces::Lines, Pieces::Timed]),
             is_sorted in any::<bool>(),
         ) {
             if in_order {
@@ -281,7 +312,7 @@ mod tests {
             let block = lines.concat();
             let window = TimeWindow { first: WallTime(first * 1_000_000_000), last: WallTime((first + length) * 1_000_000_000) };
             let selection = Selection::new(window, &prefixes);
-            let mut sift = Sift::new(&selection, is_sorted, apart);
+            let mut sift = Sift::new(&selection, is_sorted, pieces);
             let mut found = Vec::new();
             sift.sift(&block, &mut found);
             let told: Vec<u8> = found.iter().flat_map(|piece| block[piece.range.clone()].to_vec()).collect();
@@ -294,7 +325,7 @@ mod tests {
             }
             let newlines = told.iter().filter(|byte| **byte == b'\n').count();
             prop_assert_eq!(count, newlines as u64);
-            if apart {
+            if pieces != Pieces::Runs {
                 prop_assert!(found.iter().all(|piece| piece.lines == 1));
             }
         }
