@@ -19,6 +19,7 @@ mod record;
 mod slab;
 mod snapshot;
 mod table;
+mod threads;
 mod wire;
 
 #[cfg(test)]

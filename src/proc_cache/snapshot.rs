@@ -6,9 +6,10 @@ use std::path::Path;
 
 use super::marker::Stamp;
 use super::proc_fs::{self, ProcEntry};
-use super::process::{Id, NEVER, Process, Thread, Traits, Version};
+use super::process::{Id, NEVER, Process, Traits, Version};
 use super::record::Comm;
 use super::table::{ProcTable, Who};
+use super::threads::Thread;
 use crate::event::Attribution;
 use crate::sys::clock;
 
