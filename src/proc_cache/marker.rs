@@ -123,14 +123,20 @@ impl Marks {
         };
         let first = stamped.map_or(0, |at| at + 1);
         let execs: SmallVec<[usize; 8]> = (first..versions.len())
-            .filter(|&at| self.pending.iter().any(|mark| mark.fits(versions[at])))
+            .filter(|&at| {
+                self.pending
+                    .iter()
+                    .any(|mark| self.fits(mark, versions[at]))
+            })
             .collect();
         let mut rest = &execs[..];
         while let Some(&at) = rest.first() {
+            used = self.alive_from(used, &versions[..at]);
             let is_certain = self.has_complete(used, versions[at]);
             let alike = |&&other: &&usize| {
                 let (one, other) = (versions[at], versions[other]);
-                is_opened_alike(one, other) && !(is_certain && run_other_programs(one, other))
+                self.sought(one) == self.sought(other)
+                    && !(is_certain && run_other_programs(one, other))
             };
             let (run, after) = rest.split_at(rest.iter().take_while(alike).count().max(1));
             rest = after;
@@ -156,8 +162,33 @@ impl Marks {
             }
             self.last = Some(Arc::clone(&self.pending[last].name));
         }
+        used = self.alive_from(used, versions);
         self.pending.drain(..used.min(self.pending.len()));
         found
+    }
+
+    /// The first mark that can be of an exec after `versions`: what was read before the last of these
+    /// was done was of that one, of one before it, or of a try that failed.
+    fn alive_from(&self, used: usize, versions: &[&Version]) -> usize {
+        let mut execs = versions.iter().rev();
+        let done = execs.find(|version| version.traits.has(Traits::EXEC));
+        let is_dead = |mark: &Mark| done.is_some_and(|done| mark.by < done.since);
+        used.max(self.pending.partition_point(is_dead))
+    }
+
+    /// The name of the file by which an exec is found: as it was called, or else, where it was called by
+    /// a link, as its program is.
+    fn sought(&self, version: &Version) -> Option<Comm> {
+        let called = Comm::from(&*version.comm);
+        let mut marks = self.pending.iter();
+        if marks.any(|mark| mark.is_in_time(version) && mark.comm == called) {
+            return Some(called);
+        }
+        version.exe_name().map(Comm::from)
+    }
+
+    fn fits(&self, mark: &Mark, version: &Version) -> bool {
+        mark.is_in_time(version) && self.sought(version) == Some(mark.comm)
     }
 
     /// The marks from `used` on that can be that of an exec, before those of the exec after it. One
@@ -168,11 +199,23 @@ impl Marks {
         version: &Version,
         next: Option<&Version>,
     ) -> SmallVec<[usize; 4]> {
-        let of_next = |mark: &Mark| !mark.fits(version) && next.is_some_and(|next| mark.fits(next));
+        let of_next = |mark: &Mark| {
+            !self.fits(mark, version) && next.is_some_and(|next| self.fits(mark, next))
+        };
+        // A loader without a program before it is of an exec whose program has no mark: this one, too,
+        // may be that, and what comes then is of one that is still under way.
+        let loader = version.loader.as_deref().map(file_name);
+        let is_orphan = |mark: &Mark| {
+            Some(&*mark.name) == loader && mark.is_in_time(version) && !self.fits(mark, version)
+        };
+        let mut from_used = self.pending.iter().skip(used);
+        let orphan = from_used
+            .position(is_orphan)
+            .map_or(usize::MAX, |at| used + at);
         let marks = self.pending.iter().enumerate().skip(used);
         let fitting: SmallVec<[usize; 4]> = marks
-            .take_while(|(_, mark)| !of_next(mark))
-            .filter(|(_, mark)| mark.fits(version))
+            .take_while(|(at, mark)| *at < orphan && !of_next(mark))
+            .filter(|(_, mark)| self.fits(mark, version))
             .map(|(at, _)| at)
             .collect();
         let is_complete =
@@ -189,7 +232,7 @@ impl Marks {
     fn has_complete(&self, used: usize, version: &Version) -> bool {
         let mut marks = self.pending.iter().enumerate().skip(used);
         marks.any(|(at, mark)| {
-            mark.fits(version) && self.rest_of(at + 1, &mark.name, version) > at + 1
+            self.fits(mark, version) && self.rest_of(at + 1, &mark.name, version) > at + 1
         })
     }
 
@@ -226,10 +269,9 @@ impl Marks {
 }
 
 impl Mark {
-    fn fits(&self, version: &Version) -> bool {
+    fn is_in_time(&self, version: &Version) -> bool {
         is_told_exec(version)
             && (self.from + 1..=self.by.saturating_add(EXEC_TAKES)).contains(&version.since)
-            && (version.exe_name() == Some(&*self.name) || *version.comm == *self.comm.text())
     }
 }
 
@@ -242,11 +284,6 @@ fn is_told_exec(version: &Version) -> bool {
 fn run_other_programs(one: &Version, other: &Version) -> bool {
     let names = one.exe_name().zip(other.exe_name());
     names.is_some_and(|(one, other)| one != other)
-}
-
-/// Whether the opening of the one could be taken for that of the other.
-fn is_opened_alike(one: &Version, other: &Version) -> bool {
-    one.comm == other.comm || one.exe.is_some() && one.exe_name() == other.exe_name()
 }
 
 /// A version in the line of what a pid was, in order, during a span.

@@ -369,6 +369,44 @@ fn a_script_and_the_program_of_its_name_are_told_apart() {
 }
 
 #[test]
+fn an_interpreter_is_not_taken_for_a_script_that_it_runs_next() {
+    // Asked only when a script run by a script has executed its interpreter's script itself.
+    let mut table = child(&[]);
+    execs_loaded(&mut table, &[("S1", "/bin/dash"), ("S2", "/bin/dash")]);
+    opens(&mut table, &["S1", "S2", "dash", "ld.so", "S2", "dash"]);
+    assert_eq!(at(&mut table, 9), exact("sh"));
+    assert_eq!(at(&mut table, 45), exact("S1"));
+    assert_eq!(at(&mut table, 65), exact("S2"));
+}
+
+#[test]
+fn an_exec_under_way_is_not_taken_for_the_one_that_left_no_mark() {
+    // /mnt/tool has no mark, only its loader; /tmp/tool was opened, and has not its name yet.
+    let mut table = child(&[]);
+    execs_loaded(&mut table, &[("tool", "/mnt/tool")]);
+    opens(&mut table, &["ld.so", "tool"]);
+    assert_eq!(at(&mut table, 15).1, Attribution::Ambiguous);
+    // What was read by then counts no longer for the one after.
+    apply(
+        &mut table,
+        &[
+            exec(1500 * MS, 50, "tool"),
+            map(1501 * MS, 50, "/tmp/tool"),
+            exec(2500 * MS, 50, "last"),
+            map(2501 * MS, 50, "/bin/last"),
+            map(2502 * MS, 50, "/lib/ld.so"),
+        ],
+    );
+    let later = Span {
+        from: 2000 * MS,
+        to: 3000 * MS,
+    };
+    table.exec_seen(50, b"last", later, 90, false);
+    assert_eq!(named(table.at_event(50, moment(later, 85))), exact("tool"));
+    assert_eq!(named(table.at_event(50, moment(later, 95))), exact("last"));
+}
+
+#[test]
 fn other_threads_go_on_until_an_exec_is_done() {
     let mut table = child(&[]);
     let thread = |time, tid, what| ProcRecord {
