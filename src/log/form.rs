@@ -1,7 +1,7 @@
 //! The recorder's own form of lines, known without reading each line as JSON.
 //!
-//! Every line of the recorder begins with its time and its type at fixed places, ends in a brace,
-//! and has no control character in it. A block of lines of which all that holds, with as many
+//! Every line of the recorder begins with its time and its type at fixed places, ends in a text and a
+//! brace, and has no control character in it. A block of lines of which all that holds, with as many
 //! beginnings as there are newlines, is whole lines; what stands in between them is not looked at.
 
 use std::ops::Range;
@@ -34,7 +34,7 @@ pub fn own(block: &[u8]) -> Option<Own> {
     let mut before: &Time = b"0000-00-00T00:00:00.000000000Z";
     let mut at = 0;
     for start in memmem::find_iter(block, HEAD) {
-        if start > 0 && !block[at..start].ends_with(b"}\n") {
+        if start > 0 && !block[at..start].ends_with(TAIL) {
             return None;
         }
         let time = head_time(&block[start..])?;
@@ -47,7 +47,7 @@ pub fn own(block: &[u8]) -> Option<Own> {
         lines += 1;
         at = start;
     }
-    let is_whole = lines == newlines && block.starts_with(HEAD) && block.ends_with(b"}\n");
+    let is_whole = lines == newlines && block.starts_with(HEAD) && block.ends_with(TAIL);
     is_whole.then_some(Own {
         lines,
         gaps,
@@ -60,13 +60,13 @@ pub fn own(block: &[u8]) -> Option<Own> {
 /// The time of a line that begins and ends as the recorder's do; `None` for any other.
 pub fn own_time(line: &[u8]) -> Option<WallTime> {
     let time = head_time(line)?;
-    line.ends_with(b"}\n").then(|| parse_time(time))?
+    line.ends_with(TAIL).then(|| parse_time(time))?
 }
 
 /// The time of such a line as it stands there: as text it has the order of the times. `second` is for
 /// the caller to keep: the part up to the second that was last found to be a time.
 pub fn own_time_text<'l>(line: &'l [u8], second: &mut Vec<u8>) -> Option<&'l Time> {
-    let time = head_time(line).filter(|_| line.ends_with(b"}\n"))?;
+    let time = head_time(line).filter(|_| line.ends_with(TAIL) && is_alone(line))?;
     if time[..SECOND] != second[..] {
         // A leap second is not ordered by its text.
         if time[SECOND - 3..].starts_with(b"60") {
@@ -135,14 +135,18 @@ pub fn own_gist(line: &[u8]) -> Option<Gist<'_>> {
 /// of a hole.
 pub fn own_event(line: &[u8]) -> Option<(WallTime, &[u8])> {
     let path = own_path(line)?;
-    let is_alone = memmem::find(&line[HEAD.len()..], HEAD).is_none();
     let is_event =
-        is_alone && !line[TYPE..].starts_with(b"GAP\"") && clean_newlines(line) == Some(1);
+        !line[TYPE..].starts_with(b"GAP\"") && is_alone(line) && clean_newlines(line) == Some(1);
     is_event.then(|| Some((own_time(line)?, path)))?
 }
 
 /// A time with nine digits in UTC.
 pub type Time = [u8; 30];
+
+/// Whether no second line begins in it: a torn line and a whole one.
+fn is_alone(line: &[u8]) -> bool {
+    memmem::find(&line[HEAD.len()..], HEAD).is_none()
+}
 
 fn head_time(line: &[u8]) -> Option<&Time> {
     let head: &[u8; TYPE] = line.first_chunk()?;
@@ -188,6 +192,8 @@ const HEAD: &[u8] = b"{\"time\":\"";
 const BEHIND_TIME: &[u8] = b"\",\"event_type\":\"";
 /// How long the time is up to the second, its point included.
 const SECOND: usize = 20;
+/// The last value of a line is a text.
+const TAIL: &[u8] = b"\"}\n";
 /// Where the type begins.
 const TYPE: usize = 9 + 30 + 16;
 const CHUNK: usize = 255;
@@ -320,6 +326,10 @@ mod tests {
             .iter()
             .map(|byte| if *byte == b'b' { 0xff } else { *byte })
             .collect();
+        let mut second = Vec::new();
+        for joined in [[torn, &b"{}\n"[..]].concat(), [torn, &two[..]].concat()] {
+            assert_eq!(own_time_text(&joined, &mut second), None);
+        }
         for strange in [
             &b""[..],
             b"\n",
@@ -327,6 +337,7 @@ mod tests {
             b"{\"time\":\"\n",
             torn,
             &[torn, b"\n"].concat(),
+            &[torn, b"{}\n"].concat(),
             &[torn, &two[..]].concat(),
             spaced.as_bytes(),
             &holed,

@@ -150,7 +150,9 @@ mod tests {
         let mut time = Vec::new();
         write_time(WallTime(second * 1_000_000_000), &mut time);
         let time = String::from_utf8(time).unwrap();
-        format!("{{\"time\":\"{time}\",\"event_type\":\"{kind}\",\"path\":\"{path}\",\"pid\":1}}\n")
+        format!(
+            "{{\"time\":\"{time}\",\"event_type\":\"{kind}\",\"path\":\"{path}\",\"pid\":1,\"chain\":\"\"}}\n"
+        )
     }
 
     /// Each line with its log, newest first, and of each path the first of them.

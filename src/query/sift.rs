@@ -274,12 +274,12 @@ mod tests {
         ];
         let whole = (0_u8..60, path, any::<bool>()).prop_map(|(second, path, spaced)| {
             let line = format!(
-                "{{\"time\":\"1970-01-01T00:00:{second:02}.000000000Z\",\"event_type\":\"CREATE\",\"path\":\"{path}\",\"pid\":1}}\n"
+                "{{\"time\":\"1970-01-01T00:00:{second:02}.000000000Z\",\"event_type\":\"CREATE\",\"path\":\"{path}\",\"pid\":1,\"chain\":\"\"}}\n"
             );
             if spaced { line.replace("\":", "\" : ") } else { line }.into_bytes()
         });
         let gap = (0_u8..60).prop_map(|second| {
-            format!("{{\"time\":\"1970-01-01T00:00:{second:02}.000000000Z\",\"event_type\":\"GAP\",\"path\":\"\",\"lost\":2}}\n").into_bytes()
+            format!("{{\"time\":\"1970-01-01T00:00:{second:02}.000000000Z\",\"event_type\":\"GAP\",\"path\":\"\",\"lost\":2,\"cause\":\"\"}}\n").into_bytes()
         });
         let raw = (0_u8..60, any::<bool>()).prop_map(|(second, upper)| {
             let hex = if upper { "2FFF2F78" } else { "2fff2f78" };

@@ -10,7 +10,7 @@ fn line(second: i64, path: &str) -> String {
     write_time(WallTime(second * 1_000_000_000), &mut time);
     let time = String::from_utf8(time).unwrap();
     format!(
-        "{{\"time\":\"{time}\",\"event_type\":\"CREATE\",\"path\":\"{path}\",\"pid\":1,\"cmd\":\"x\",\"user\":\"y\",\"file_size\":0}}\n"
+        "{{\"time\":\"{time}\",\"event_type\":\"CREATE\",\"path\":\"{path}\",\"pid\":1,\"cmd\":\"x\",\"user\":\"y\",\"file_size\":0,\"chain\":\"\"}}\n"
     )
 }
 
