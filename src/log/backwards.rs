@@ -195,18 +195,11 @@ fn whole_lines(bytes: &[u8], at_line: bool, at_newline: bool) -> Range<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use proptest::prelude::*;
 
     use super::*;
     use crate::log::source::Lines;
-
-    fn file_of(bytes: &[u8]) -> File {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(bytes).unwrap();
-        file
-    }
+    use crate::log::source::tests::file_of;
 
     fn all(file: &File, end: u64, block: usize) -> (Vec<u8>, u64) {
         let mut lines = Backwards::new(file, end, block);

@@ -327,14 +327,14 @@ fn newline_in(bytes: &[u8]) -> Option<usize> {
 pub(super) const MAX_LINE: usize = 4 * 1024 * 1024;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::Write;
 
     use proptest::prelude::*;
 
     use super::*;
 
-    fn file_of(bytes: &[u8]) -> File {
+    pub(in crate::log) fn file_of(bytes: &[u8]) -> File {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
         file

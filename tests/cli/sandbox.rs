@@ -52,6 +52,12 @@ impl Run {
         }
     }
 
+    /// The run succeeded and complained of nothing.
+    #[track_caller]
+    pub(crate) fn succeeds_silently(&self) {
+        assert_eq!((self.code, self.err.as_str()), (0, ""), "{self:?}");
+    }
+
     /// The run succeeded with this on stdout.
     #[track_caller]
     pub(crate) fn prints(&self, out: &str) {
@@ -131,6 +137,20 @@ impl Sandbox {
 
     pub(crate) fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Run {
         self.command(args).output().unwrap().into()
+    }
+
+    /// A run whose reader goes away after the first bytes, as `head` does.
+    pub(crate) fn run_for_a_glance<S: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+    ) -> Run {
+        let mut command = self.command(args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut out = child.stdout.take().unwrap();
+        out.read_exact(&mut [0; 10]).unwrap();
+        drop(out);
+        child.wait_with_output().unwrap().into()
     }
 
     /// Plays a daemon that answers as many requests as there are answers, and hands out what was asked.
