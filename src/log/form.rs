@@ -29,30 +29,26 @@ pub struct Own {
 
 /// Looks at a block of whole lines; `None` unless all of them are in the recorder's own form.
 pub fn own(block: &[u8]) -> Option<Own> {
-    let newlines = clean_newlines(block)?;
+    let first = head_time(block)?;
     let (mut lines, mut is_sorted, mut gaps) = (0, true, Vec::new());
-    let mut before: &Time = b"0000-00-00T00:00:00.000000000Z";
-    let mut at = 0;
-    for start in memmem::find_iter(block, HEAD) {
-        if start > 0 && !block[at..start].ends_with(TAIL) {
-            return None;
-        }
-        let time = head_time(&block[start..])?;
-        is_sorted &= before <= time;
-        before = time;
-        if block[start + TYPE..].starts_with(b"GAP\"") {
-            let length = memchr::memchr(b'\n', &block[start..])? + 1;
-            gaps.push(start..start + length);
+    let (mut start, mut last) = (0, first);
+    for newline in memchr::memchr_iter(b'\n', block) {
+        let line = &block[start..=newline];
+        let time = head_time(line).filter(|_| line.ends_with(TAIL))?;
+        is_sorted &= last <= time;
+        last = time;
+        if line[TYPE..].starts_with(b"GAP\"") {
+            gaps.push(start..newline + 1);
         }
         lines += 1;
-        at = start;
+        start = newline + 1;
     }
-    let is_whole = lines == newlines && block.starts_with(HEAD) && block.ends_with(TAIL);
+    let is_whole = start == block.len() && is_whole_text(block, lines);
     is_whole.then_some(Own {
         lines,
         gaps,
-        first: parse_time(head_time(block)?)?,
-        last: parse_time(before)?,
+        first: parse_time(first)?,
+        last: parse_time(last)?,
         is_sorted,
     })
 }
@@ -135,8 +131,7 @@ pub fn own_gist(line: &[u8]) -> Option<Gist<'_>> {
 /// of a hole.
 pub fn own_event(line: &[u8]) -> Option<(WallTime, &[u8])> {
     let path = own_path(line)?;
-    let is_event =
-        !line[TYPE..].starts_with(b"GAP\"") && is_alone(line) && clean_newlines(line) == Some(1);
+    let is_event = !line[TYPE..].starts_with(b"GAP\"") && is_whole_text(line, 1);
     is_event.then(|| Some((own_time(line)?, path)))?
 }
 
@@ -169,23 +164,27 @@ fn is_time(text: &Time) -> bool {
     strange & HIGH == 0
 }
 
-/// The number of newlines in valid UTF-8 without other control characters.
-fn clean_newlines(block: &[u8]) -> Option<u64> {
-    let (mut newlines, mut controls, mut union) = (0, 0, 0);
+/// Whether this is valid UTF-8 in which there are so many lines and no control character besides their
+/// newlines, and in which a line begins at no other place.
+fn is_whole_text(block: &[u8], lines: u64) -> bool {
+    let (mut controls, mut braces, mut union) = (0, 0, 0);
     for chunk in block.chunks(CHUNK) {
         // Counted in bytes, so that whole vectors are counted at once; a chunk cannot overflow them.
-        let (mut newline, mut control, mut bits) = (0_u8, 0_u8, 0_u8);
+        let (mut control, mut brace, mut bits) = (0_u8, 0_u8, 0_u8);
         for byte in chunk {
-            newline += u8::from(*byte == b'\n');
             control += u8::from(*byte < b' ');
+            brace += u8::from(*byte == HEAD[0]);
             bits |= byte;
         }
-        newlines += u64::from(newline);
         controls += u64::from(control);
+        braces += u64::from(brace);
         union |= bits;
     }
-    let is_text = union < 0x80 || str::from_utf8(block).is_ok();
-    (newlines == controls && is_text).then_some(newlines)
+    // With a brace for each line, none can have the beginning of another in it.
+    let heads = || memmem::find_iter(block, HEAD).count() as u64;
+    controls == lines
+        && (union < 0x80 || str::from_utf8(block).is_ok())
+        && (braces == lines || heads() == lines)
 }
 
 const HEAD: &[u8] = b"{\"time\":\"";

@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::{
     DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, fchown,
 };
@@ -125,6 +125,13 @@ pub fn give_socket(path: &Path, ours: u32, owner: Owner) -> io::Result<()> {
         Some(owner.uid),
         Some(owner.gid),
     )
+}
+
+/// Lets a pipe hold so much before its writer must wait, so that both sides run longer at a time. Anything
+/// that is no pipe, and a pipe that may not grow, stays as it is.
+pub fn widen_pipe(pipe: BorrowedFd<'_>, bytes: i32) {
+    // SAFETY: takes two numbers and touches no memory of ours.
+    let _held = unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETPIPE_SZ, bytes) };
 }
 
 /// Sets the permission bits of an open file.

@@ -1,10 +1,8 @@
 //! `fsmon changes`
 
-use std::io;
-
 use fsmon::query;
 
-use super::question::Question;
+use super::question::{Question, answer};
 use super::{Outcome, load_config};
 
 /// Prints the last event of each path, JSONL, newest first
@@ -20,6 +18,6 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let request = args.question.request(load_config()?)?;
-    let outcome = query::changes(&request, &mut io::stdout().lock())?;
+    let outcome = query::changes(&request, &mut answer())?;
     args.question.conclude(&request, &outcome)
 }

@@ -1,10 +1,8 @@
 //! `fsmon query`
 
-use std::io;
-
 use fsmon::query::{self, QueryRequest};
 
-use super::question::Question;
+use super::question::{Question, answer};
 use super::{Outcome, load_config};
 
 /// Asks the logs; prints the lines that match, JSONL, oldest first
@@ -26,6 +24,6 @@ pub(crate) fn run(args: &Args) -> Outcome {
         scan: args.scan,
         ..args.question.request(load_config()?)?
     };
-    let outcome = query::run(&request, &mut io::stdout().lock())?;
+    let outcome = query::run(&request, &mut answer())?;
     args.question.conclude(&request, &outcome)
 }

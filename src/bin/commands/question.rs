@@ -1,5 +1,7 @@
 //! What the commands that ask logs have in common: whose log, which paths, what time.
 
+use std::io::{self, StdoutLock};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,6 +10,7 @@ use fsmon::config::Config;
 use fsmon::filters::time::{TimeFilter, TimeWindow};
 use fsmon::monitored::path::quoted;
 use fsmon::query::{QueryOutcome, QueryRequest};
+use fsmon::sys::files;
 
 use super::{Failure, Outcome, absolute_path, now, parse_group, resolved_path, say};
 
@@ -91,6 +94,16 @@ pub(crate) fn spellings(typed: &std::path::Path, config: &Config) -> anyhow::Res
     let bytes = |path: PathBuf| path.into_os_string().into_encoded_bytes();
     Ok(paths.into_iter().map(bytes).collect())
 }
+
+/// Where a long answer goes.
+pub(crate) fn answer() -> StdoutLock<'static> {
+    let out = io::stdout();
+    files::widen_pipe(out.as_fd(), PIPE);
+    out.lock()
+}
+
+/// As much as is read at a time. A larger one falls out of the caches and costs more than it saves.
+const PIPE: i32 = 128 * 1024;
 
 /// Says on stderr what an answer lacks.
 pub(crate) fn report(outcome: &QueryOutcome) {
