@@ -57,6 +57,8 @@ mod socket;
 mod storm;
 #[path = "kernel/trees.rs"]
 mod trees;
+#[path = "kernel/trims.rs"]
+mod trims;
 #[path = "kernel/truth.rs"]
 mod truth;
 #[path = "kernel/wait.rs"]
@@ -101,6 +103,7 @@ fn main() -> ExitCode {
     trees::list(&mut suite);
     rights::list(&mut suite);
     logs::list(&mut suite);
+    trims::list(&mut suite);
     socket::list(&mut suite);
     layers::list(&mut suite);
     life::list(&mut suite);

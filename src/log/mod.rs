@@ -10,6 +10,7 @@ pub mod front;
 pub mod journal;
 pub mod line;
 pub mod onward;
+pub mod order;
 pub mod scan;
 pub mod scratch;
 pub mod search;

@@ -278,3 +278,6 @@ pub fn crashed_at(
     }
     last_lines.into_iter().chain([last.time]).max()
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,7 +90,7 @@ impl<'s> Stream<'s> {
         } = self.sift.noticed;
         outcome.unreadable += unreadable;
         if is_unsorted {
-            outcome.out_of_order.push(self.name.clone());
+            outcome.note_unsorted(&self.name);
         }
     }
 }

@@ -127,7 +127,7 @@ pub(super) fn each_back(
     for stream in streams {
         outcome.unreadable += stream.unreadable + stream.sift.noticed.unreadable;
         if stream.sift.noticed.is_unsorted {
-            outcome.out_of_order.push(stream.name);
+            outcome.note_unsorted(&stream.name);
         }
     }
     Ok(())

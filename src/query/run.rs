@@ -10,6 +10,7 @@ use super::merge::{Reading, Stream, write_merged};
 use super::plan::Selection;
 use crate::filters::time::TimeWindow;
 use crate::log::dir::LogDir;
+use crate::log::order::looks_sorted;
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -106,7 +107,10 @@ pub(super) fn open_logs(
     let mut files = Vec::new();
     for name in names {
         match dir.open_log(&name) {
-            Ok(Some(file)) => files.push((name, file)),
+            Ok(Some(file)) => {
+                outcome.look_at_order(request, &name, &file);
+                files.push((name, file));
+            }
             Ok(None) => outcome.missing.push(name),
             Err(error) => outcome.refused.push((request.log_dir.join(name), error)),
         }
@@ -121,6 +125,28 @@ pub(super) fn block_for(logs: usize) -> usize {
 }
 
 impl QueryOutcome {
+    /// Notes when the log is not one in which a time can be found by halving.
+    fn look_at_order(&mut self, request: &QueryRequest, name: &str, file: &File) {
+        // Whoever reads all of it sees for himself.
+        if request.scan || request.window == TimeWindow::ALL {
+            return;
+        }
+        // What cannot be read is said by whoever reads it.
+        let looks_sorted = file
+            .metadata()
+            .and_then(|meta| looks_sorted(file, meta.len()));
+        if matches!(looks_sorted, Ok(false)) {
+            self.note_unsorted(name);
+        }
+    }
+
+    /// Notes a log that is not sorted, once.
+    pub(super) fn note_unsorted(&mut self, name: &str) {
+        if !self.out_of_order.iter().any(|known| known == name) {
+            self.out_of_order.push(name.to_owned());
+        }
+    }
+
     pub(super) fn count(&mut self, lines: u64, lost: &[i64]) {
         self.lines += lines;
         for lost in lost {

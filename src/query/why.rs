@@ -66,8 +66,9 @@ fn tell(
     story.twins.flush(story.sink)?;
     outcome.names_left_out = story.trail.is_cut;
     outcome.unreadable = seen.unreadable;
-    let names = seen.unsorted.into_iter().map(|log| logs[log].name.clone());
-    outcome.out_of_order.extend(names);
+    for log in seen.unsorted {
+        outcome.note_unsorted(&logs[log].name);
+    }
     Ok(())
 }
 

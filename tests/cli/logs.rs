@@ -45,6 +45,27 @@ fn query_passes_stored_bytes_through_and_merges_all_logs_by_time() {
 }
 
 #[test]
+fn a_log_in_the_wrong_order_is_told_and_can_be_scanned() {
+    let sandbox = Sandbox::new();
+    let lines = [MAY_3, MAY_1, MAY_2].map(|time| line(time, "/a"));
+    sandbox.write_log("_global", lines.concat());
+    let window = ["-t", ">=2026-05-01", "-t", "<2026-05-02"];
+    for words in [&["query"][..], &["changes"]] {
+        let run = sandbox.run([words, &window].concat());
+        assert_eq!(run.code, 0, "{run:?}");
+        for said in [
+            "'_global_log.jsonl' is not sorted by time",
+            "fsmon query --scan",
+        ] {
+            assert!(run.err.contains(said), "{run:?}");
+        }
+    }
+    sandbox
+        .run([&["query", "--scan"][..], &window].concat())
+        .prints(&lines[1]);
+}
+
+#[test]
 fn changes_tells_the_last_event_of_each_path_newest_first() {
     let sandbox = Sandbox::new();
     let lines = [

@@ -7,6 +7,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
+use rustix::process::Signal;
+
 use crate::Suite;
 use crate::actor::Actor;
 use crate::churn;
@@ -14,7 +16,6 @@ use crate::ground::{Fs, Ground, sh};
 use crate::lines;
 use crate::recorder::{Home, Recorder};
 use crate::wait::{PATIENCE, until};
-use crate::workers::Worker;
 
 /// A user of the machine that exists only in the mount namespace of the daemon.
 const USER: u32 = 4242;
@@ -23,7 +24,13 @@ pub(crate) fn list(suite: &mut Suite) {
     suite.one("log_truncated_replaced_or_deleted", log_changed_by_others);
     suite.one("torn_last_line_is_repaired", torn_line);
     suite.one("full_disk", full_disk);
-    suite.one("clean_in_a_flood", clean_in_a_flood);
+    suite.one("disk_full_for_too_long", full_for_too_long);
+    suite.one("stopped_on_a_full_disk", stopped_on_a_full_disk);
+    suite.tools(
+        "log_disk_becomes_read_only",
+        &["mkfs.ext4"],
+        becomes_read_only,
+    );
     suite.one("auto_clean", auto_clean);
     suite.tools(
         "files_belong_to_the_sudo_user",
@@ -133,39 +140,46 @@ fn torn_line() {
     assert_eq!(names(&home), ["1", "2"]);
 }
 
-fn full_disk() {
-    let ground = Ground::new();
-    let root = ground.mount(Fs::Tmpfs);
-    let home = Home::new(&ground);
+/// A home whose logs lie on a small disk of their own that another file fills, and its daemon.
+fn on_a_full_disk(ground: &Ground, root: &Path, settings: &str) -> (Home, Recorder) {
+    let home = Home::new(ground);
+    home.configure(settings);
     fs::create_dir_all(home.log_dir()).unwrap();
     sh(
         &["mount", "-t", "tmpfs", "-o", "size=256k", "fsmon-test"],
         &[&home.log_dir()],
     );
-    home.watch("_global", &root, &["-r"]);
+    home.watch("_global", root, &["-r"]);
     let mut recorder = home.start();
-    recorder.settle("_global", &root);
-    let filler = home.log_dir().join("filler");
-    let mut file = File::create(&filler).unwrap();
+    recorder.settle("_global", root);
+    let mut file = File::create(home.log_dir().join("filler")).unwrap();
     while file.write_all(&[0; 4096]).is_ok() {}
-    drop(file);
+    (home, recorder)
+}
+
+fn says(recorder: &Recorder, text: &str) {
+    let said = until(PATIENCE, || {
+        let said = recorder.stderr();
+        said.iter().any(|line| line.contains(text)).then_some(())
+    });
+    assert!(said.is_some(), "not said: {text}\n{}", recorder.said());
+}
+
+fn make_room(home: &Home) {
+    sh(&["mount", "-o", "remount,size=64m"], &[&home.log_dir()]);
+    fs::remove_file(home.log_dir().join("filler")).unwrap();
+}
+
+fn full_disk() {
+    let ground = Ground::new();
+    let root = ground.mount(Fs::Tmpfs);
+    let (home, mut recorder) = on_a_full_disk(&ground, &root, "");
     let mut actor = Actor::both(&root);
     churn::plan(&mut actor, &root, 2_000);
     // The daemon must have met the full disk before there is room again.
-    let met = until(PATIENCE, || {
-        let said = recorder.stderr();
-        said.iter()
-            .any(|line| line.contains("No space left"))
-            .then_some(())
-    });
-    assert!(
-        met.is_some(),
-        "nothing is said of the full disk\n{}",
-        recorder.said()
-    );
+    says(&recorder, "No space left");
     lines::read(&home.log_path("_global"));
-    sh(&["mount", "-o", "remount,size=64m"], &[&home.log_dir()]);
-    fs::remove_file(&filler).unwrap();
+    make_room(&home);
     recorder.settle("_global", &root);
     recorder.stop();
     actor.truth().check(&home.log("_global"));
@@ -176,27 +190,83 @@ fn full_disk() {
     );
 }
 
-fn clean_in_a_flood() {
+/// What no longer fits into the memory for lines is counted, in the log and in the journal.
+fn full_for_too_long() {
+    let ground = Ground::new();
+    let root = ground.mount(Fs::Tmpfs);
+    let settings = "[capture]\nwrite_ceiling = \"1MB\"\n";
+    let (home, mut recorder) = on_a_full_disk(&ground, &root, settings);
+    const ALL: usize = 12_000;
+    for number in 0..ALL {
+        File::create(root.join(format!("n{number}"))).unwrap();
+    }
+    says(&recorder, "events lost: the memory for lines");
+    make_room(&home);
+    recorder.settle("_global", &root);
+    let told = until(PATIENCE, || {
+        Some(home.journal_of("GAP")).filter(|gaps| !gaps.is_empty())
+    });
+    let told = told.expect("a GAP in the journal");
+    recorder.stop();
+    let log = home.log("_global");
+    let gaps: Vec<_> = log.iter().filter(|line| line.kind == "GAP").collect();
+    let lost: i64 = gaps.iter().map(|gap| gap.lost.unwrap()).sum();
+    let made = log.iter().filter(|line| line.kind == "CREATE").count();
+    let closed = log.iter().filter(|line| line.kind == "CLOSE_WRITE").count();
+    assert!(lost > 0 && made + closed < 2 * ALL);
+    // Everything is a line or counted; the settling makes and removes a directory.
+    let others = log.len() - gaps.len() - made - closed;
+    assert_eq!(lost as usize + made + closed, 2 * ALL, "{others} others");
+    let journal: i64 = told.iter().map(|gap| gap["lost"].as_i64().unwrap()).sum();
+    assert_eq!(journal, lost);
+}
+
+/// What cannot be written at the end is said, and the next run knows that the end is missing.
+fn stopped_on_a_full_disk() {
+    let ground = Ground::new();
+    let root = ground.mount(Fs::Tmpfs);
+    let (home, mut recorder) = on_a_full_disk(&ground, &root, "");
+    for number in 0..2000 {
+        File::create(root.join(format!("n{number}"))).unwrap();
+    }
+    says(&recorder, "No space left");
+    recorder.signal(Signal::TERM);
+    recorder.wait_end();
+    says(&recorder, "are lost");
+    assert!(home.journal_of("STOP").is_empty());
+    make_room(&home);
+    let recorder = home.start();
+    let starts = home.journal_of("START");
+    assert_eq!(starts.last().unwrap()["after_crash"], true, "{starts:?}");
+    recorder.stop();
+    assert_eq!(home.journal_of("STOP").len(), 1);
+}
+
+/// A disk that turns read-only after an error is said; recording goes on, and into a log that is elsewhere
+/// as soon as it can.
+fn becomes_read_only() {
     let ground = Ground::new();
     let root = ground.mount(Fs::Tmpfs);
     let home = Home::new(&ground);
-    home.watch("_global", &root, &["-r"]);
+    fs::create_dir_all(home.log_dir()).unwrap();
+    let image = ground.image("logs", "16M");
+    sh(&["mkfs.ext4", "-q"], &[&image]);
+    sh(&["mount", "-o", "loop"], &[&image, &home.log_dir()]);
+    home.watch("_global", &root, &["-r", "-t", "CREATE"]);
     let mut recorder = home.start();
-    let mut worker = Worker::new("churn", &[root.to_str().unwrap(), "10000"]);
-    worker.go();
-    let over = std::thread::spawn(move || worker.finish());
-    let mut turns = 0;
-    while !over.is_finished() || turns < 10 {
-        // Something to cut off at the head: a line older than what is kept.
-        home.ok(&["clean", "_global", "--time", ">7d"]);
-        turns += 1;
-    }
-    over.join().unwrap();
+    fs::write(root.join("before"), "").unwrap();
+    recorder.settle("_global", &root);
+    assert_eq!(names(&home), ["before"]);
+    sh(&["mount", "-o", "remount,abort"], &[&home.log_dir()]);
+    fs::write(root.join("meanwhile"), "").unwrap();
+    says(&recorder, "cannot write '_global_log.jsonl'");
+    // Somebody takes the broken disk away; what stood on it is another's.
+    sh(&["umount", "-l"], &[&home.log_dir()]);
+    recorder.settle("_global", &root);
+    fs::write(root.join("after"), "").unwrap();
     recorder.settle("_global", &root);
     recorder.stop();
-    let mut actor = Actor::book(&root);
-    churn::plan(&mut actor, &root, 10_000);
-    actor.truth().check(&home.log("_global"));
+    assert_eq!(names(&home), ["meanwhile", "after"]);
 }
 
 /// The daemon trims what is too old by itself when it starts, and says so in the journal.

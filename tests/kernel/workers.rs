@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use crate::actor::Actor;
-use crate::{churn, edges, flood, rmrf, socket, storm, who};
+use crate::{churn, edges, flood, rmrf, socket, storm, trims, who};
 
 const VARIABLE: &str = "FSMON_KERNEL_WORKER";
 
@@ -108,6 +108,7 @@ pub(crate) fn is_worker() -> bool {
         ),
         "spawn" => who::spawn(word(0), number(1), number(2)),
         "numbers" => edges::work(Path::new(word(0)), Path::new(word(1))),
+        "count" => trims::work(Path::new(word(0)), number(1), number(2), number(3)),
         "client" => socket::work(Path::new(word(0))),
         _ => panic!("no such job: {job}"),
     }

@@ -232,6 +232,63 @@ fn what_a_killed_clean_left_is_removed_and_a_living_one_is_respected() {
 }
 
 #[test]
+fn what_is_younger_than_a_bound_goes_from_the_end() {
+    let place = tempfile::tempdir().unwrap();
+    let log = place.path().join("a_log.jsonl");
+    let all: String = (1..=9).map(line).collect();
+    for (first, last) in [(1, 4), (3, 7), (5, 5), (10, 20), (9, 2)] {
+        fs::write(&log, all.clone() + "garbage\n").unwrap();
+        let mut request = request(&log, first, None);
+        request.keep.window.last = WallTime(last * 1_000_000_000);
+        request.dry_run = true;
+        let forecast = run(&request, &mut |_| Ok(())).unwrap().unwrap();
+        request.dry_run = false;
+        let report = clean(&request);
+        assert_eq!(forecast, report);
+        let kept = (first..=last).filter(|second| *second < 10);
+        let kept: String = kept.map(line).collect();
+        let gone = 9 - kept.lines().count() as u64;
+        assert_eq!((report.by_time, report.unreadable), (gone, 1));
+        assert_eq!(fs::read_to_string(&log).unwrap(), kept + "garbage\n");
+    }
+}
+
+#[test]
+fn nothing_that_stands_in_the_way_is_written_through() {
+    let place = tempfile::tempdir().unwrap();
+    let log = place.path().join("a_log.jsonl");
+    let victim = place.path().join("victim");
+    let all = line(1) + "garbage\n" + &line(2);
+    for name in [".a_log.jsonl.clean", ".lock"] {
+        let planted = place.path().join(name);
+        for plant in [
+            &|path: &Path| symlink(&victim, path).unwrap(),
+            &|path: &Path| fs::create_dir(path).unwrap(),
+            &|path: &Path| {
+                let done = std::process::Command::new("mkfifo").arg(path).status();
+                assert!(done.unwrap().success());
+            },
+        ] as [&dyn Fn(&Path); 3]
+        {
+            fs::write(&log, &all).unwrap();
+            fs::write(&victim, "as it was").unwrap();
+            plant(&planted);
+            let error = run(&request(&log, 2, None), &mut |_| Ok(())).unwrap_err();
+            assert!(
+                format!("{error:#}").contains("not a regular file"),
+                "{error:#}"
+            );
+            assert_eq!(fs::read_to_string(&victim).unwrap(), "as it was");
+            assert_eq!(fs::read_to_string(&log).unwrap(), all);
+            fs::remove_file(&planted)
+                .or_else(|_| fs::remove_dir(&planted))
+                .unwrap();
+        }
+    }
+    assert_eq!(names_in(place.path()), ["a_log.jsonl", "victim"]);
+}
+
+#[test]
 fn lines_longer_than_any_buffer_are_kept() {
     let place = tempfile::tempdir().unwrap();
     let log = place.path().join("a_log.jsonl");

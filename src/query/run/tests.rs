@@ -165,11 +165,31 @@ fn a_badly_sorted_log_is_noticed_and_can_be_read_whole() {
     let (out, outcome) = ask(&place, |_| ());
     assert_eq!(out, log);
     assert_eq!(outcome.out_of_order, ["x_log.jsonl"]);
+    let (out, outcome) = ask(&place, |request| request.window = seconds(2, 3));
+    assert_ne!(out, line(2, "/c") + &line(3, "/d"));
+    assert_eq!(outcome.out_of_order, ["x_log.jsonl"]);
     let (out, _) = ask(&place, |request| {
         request.scan = true;
         request.window = seconds(2, 3);
     });
     assert_eq!(out, line(2, "/c") + &line(3, "/d"));
+}
+
+#[test]
+fn what_is_behind_the_window_is_not_read() {
+    let place = tempfile::tempdir().unwrap();
+    let behind = "garbage\n".repeat(100_000);
+    let log = line(1, "/a") + &line(2, "/b") + &line(3, "/c") + &behind + &line(9, "/d");
+    fs::write(place.path().join("x_log.jsonl"), &log).unwrap();
+    for paths in [Vec::new(), vec![b"/b".to_vec()]] {
+        let (out, outcome) = ask(&place, |request| {
+            request.window = seconds(2, 2);
+            request.paths = paths;
+        });
+        assert_eq!((out, outcome.unreadable), (line(2, "/b"), 0));
+    }
+    let (_, outcome) = ask(&place, |request| request.window = seconds(2, 9));
+    assert_eq!(outcome.unreadable, 100_000);
 }
 
 #[test]
