@@ -61,7 +61,7 @@ struct Pattern {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
+pub(super) enum Part {
     /// `**`: any number of directories, also none.
     AnyDirs,
     Name(Vec<u8>),
@@ -111,7 +111,7 @@ impl Pattern {
     }
 }
 
-fn path_matches(parts: &[Part], path: Option<&[u8]>) -> bool {
+pub(super) fn path_matches(parts: &[Part], path: Option<&[u8]>) -> bool {
     let (Some((part, later)), Some(here)) = (parts.split_first(), path) else {
         return parts.is_empty() && path.is_none();
     };
@@ -130,7 +130,7 @@ fn path_matches(parts: &[Part], path: Option<&[u8]>) -> bool {
 }
 
 /// Matches one component. On a mismatch only the latest `*` has to be tried again, so this stays quadratic.
-fn name_matches(glob: &[u8], name: &[u8]) -> bool {
+pub(super) fn name_matches(glob: &[u8], name: &[u8]) -> bool {
     let (mut at, mut pos) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
     loop {
@@ -197,7 +197,7 @@ fn class_member(glob: &[u8], at: usize) -> Option<(u8, usize)> {
     }
 }
 
-fn is_well_formed(glob: &[u8]) -> bool {
+pub(super) fn is_well_formed(glob: &[u8]) -> bool {
     let mut at = 0;
     while let Some(byte) = glob.get(at) {
         at = match byte {

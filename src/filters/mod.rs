@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod glob;
+pub mod pattern;
 pub mod scope;
 pub mod size;
 pub mod time;
