@@ -13,13 +13,14 @@ use std::process::Command;
 
 use fsmon::socket::proto::{Reply, Request};
 
-const COMMANDS: [&str; 10] = [
+const COMMANDS: [&str; 11] = [
     "daemon",
     "add",
     "remove",
     "monitored",
     "query",
     "changes",
+    "tail",
     "why",
     "clean",
     "init",

@@ -35,6 +35,8 @@ mod layers;
 mod life;
 #[path = "kernel/lines.rs"]
 mod lines;
+#[path = "kernel/live.rs"]
+mod live;
 #[path = "kernel/logs.rs"]
 mod logs;
 #[path = "kernel/nasty.rs"]
@@ -105,6 +107,7 @@ fn main() -> ExitCode {
     logs::list(&mut suite);
     trims::list(&mut suite);
     socket::list(&mut suite);
+    live::list(&mut suite);
     layers::list(&mut suite);
     life::list(&mut suite);
     processes::list(&mut suite);

@@ -9,7 +9,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    Failure, Outcome, add, cd, changes, clean, daemon, init, monitored, query, remove, say, why,
+    Failure, Outcome, add, cd, changes, clean, daemon, init, monitored, query, remove, say, tail,
+    why,
 };
 
 /// A flight recorder for a Linux filesystem: what changed, when, and which process did it
@@ -21,6 +22,7 @@ use commands::{
 ///   fsmon add _global --path /srv -r           watch a tree, whoever changes it
 ///   fsmon add nginx --path /var/www -r         watch what nginx and its children do there
 ///   fsmon query _global -t '>1h' | jq .path    what happened in the last hour
+///   fsmon tail                                 what happens now
 ///   fsmon why /srv/www/index.html              what happened to this file, and who did it
 #[derive(Parser)]
 #[command(name = "fsmon", version, verbatim_doc_comment)]
@@ -38,6 +40,7 @@ enum Command {
     Monitored(monitored::Args),
     Query(query::Args),
     Changes(changes::Args),
+    Tail(tail::Args),
     Why(why::Args),
     Clean(clean::Args),
     Init(init::Args),
@@ -69,6 +72,7 @@ fn run(command: Command) -> Outcome {
         Command::Monitored(args) => monitored::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Changes(args) => changes::run(&args),
+        Command::Tail(args) => tail::run(&args),
         Command::Why(args) => why::run(&args),
         Command::Clean(args) => clean::run(&args),
         Command::Init(args) => init::run(&args),

@@ -59,6 +59,21 @@ impl Scope {
     }
 }
 
+/// Whether `path` is `prefix` or lies below it, by components: `/a/b` is not below `/a/bc`. The prefix of
+/// the root is empty.
+pub fn is_at_or_below(path: &[u8], prefix: &[u8]) -> bool {
+    path.strip_prefix(prefix)
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+}
+
+/// A path as such a prefix.
+pub fn trim_slashes(mut path: &[u8]) -> &[u8] {
+    while let Some(shorter) = path.strip_suffix(b"/") {
+        path = shorter;
+    }
+    path
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

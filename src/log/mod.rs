@@ -1,6 +1,7 @@
 //! Log lines and the files they stand in.
 #![forbid(unsafe_code)]
 
+pub mod alert;
 pub mod append;
 pub mod backwards;
 pub mod dir;

@@ -18,7 +18,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
+use super::live::{Interest, Next, Subscription};
 use crate::config::Owner;
+use crate::event::TypeSet;
+use crate::filters::scope::trim_slashes;
+use crate::log::line::{Gap, encode_gap};
 use crate::monitored::path::quoted;
 use crate::monitored::{GroupName, Watch};
 use crate::socket::proto::{ErrorKind, REQUEST_LIMIT, Reply, Request};
@@ -44,10 +48,27 @@ pub enum Command {
     },
     /// Say what is watched.
     List,
+    /// Tell what is recorded from now on.
+    Subscribe(Interest),
+}
+
+/// What the core says to a command.
+#[derive(Debug)]
+pub struct Answer {
+    /// For the client.
+    pub reply: Reply,
+    /// What the client gets behind it.
+    pub live: Option<Subscription>,
+}
+
+impl From<Reply> for Answer {
+    fn from(reply: Reply) -> Self {
+        Self { reply, live: None }
+    }
 }
 
 /// The way to the core: a command, and where its answer goes.
-pub type CommandSender = mpsc::UnboundedSender<(Command, oneshot::Sender<Reply>)>;
+pub type CommandSender = mpsc::UnboundedSender<(Command, oneshot::Sender<Answer>)>;
 
 impl Command {
     /// Reads a request; the error is the reply to it.
@@ -79,9 +100,26 @@ impl Command {
                 group: group()?,
                 path: path(),
             }),
+            "subscribe" => interest(request).map(Self::Subscribe),
             other => Err(Reply::refused(format!("Unknown command: {other}"), None)),
         }
     }
+}
+
+fn interest(request: &Request) -> Result<Interest, Reply> {
+    let group = |name: &String| GroupName::of_log(name).map_err(|error| refuse(&error));
+    let groups = request.groups.as_ref();
+    let groups = groups.map(|names| names.iter().map(group).collect::<Result<_, _>>());
+    let path = |path: &String| trim_slashes(path.as_bytes()).to_vec();
+    let types = match &request.types {
+        Some(types) => TypeSet::parse(types).map_err(|error| refuse(&error))?,
+        None => TypeSet::ALL,
+    };
+    Ok(Interest {
+        groups: groups.transpose()?,
+        paths: request.paths.iter().flatten().map(path).collect(),
+        types,
+    })
 }
 
 fn refuse(error: &dyn std::error::Error) -> Reply {
@@ -178,7 +216,7 @@ fn remove_stale(path: &Path, uid: u32) -> anyhow::Result<()> {
 
 /// Serves one client. A client that goes away is its own affair, so errors end here.
 async fn attend(mut stream: UnixStream, uid: u32, patience: Duration, core: CommandSender) {
-    let reply = match stream.peer_cred() {
+    let Answer { reply, live } = match stream.peer_cred() {
         Ok(peer) if [0, uid].contains(&peer.uid()) => {
             match timeout(patience, read_request(&mut stream)).await {
                 Ok(Ok(text)) => answer(&text, &core).await,
@@ -186,18 +224,66 @@ async fn attend(mut stream: UnixStream, uid: u32, patience: Duration, core: Comm
                 Err(_) => Reply::refused(
                     "Timed out waiting for a request",
                     Some(ErrorKind::Transient),
-                ),
+                )
+                .into(),
             }
         }
         Ok(peer) => Reply::refused(
             format!("User {} may not talk to this daemon", peer.uid()),
             None,
-        ),
+        )
+        .into(),
         Err(_) => return,
     };
-    // Both errors say that the client is gone or does not read.
-    timeout(patience, send(&mut stream, &reply)).await.ok();
+    match live {
+        // It stays for as long as it likes, so it does not count among those that come and go.
+        Some(live) => drop(tokio::spawn(serve_live(stream, reply, live))),
+        // Both errors say that the client is gone or does not read.
+        None => drop(timeout(patience, send(&mut stream, &reply)).await),
+    }
 }
+
+/// Sends what is recorded until the client goes, or the daemon ends. A client that does not read waits
+/// here alone.
+async fn serve_live(mut stream: UnixStream, reply: Reply, mut live: Subscription) {
+    let (mut hears, mut lines) = (true, Vec::new());
+    let mut sent = stream.write_all(reply.to_toml().as_bytes()).await;
+    while sent.is_ok() {
+        match live.take_next() {
+            Next::Lines(chunk) => {
+                let wanted = chunk.select(live.interest(), &mut lines);
+                sent = stream.write_all(wanted).await;
+            }
+            Next::Missed(missed) => {
+                let gap = Gap {
+                    time: missed.until,
+                    lost: i64::try_from(missed.count).unwrap_or(i64::MAX),
+                    cause: MISSED.into(),
+                    since: missed.since,
+                };
+                lines.clear();
+                encode_gap(&gap, &mut lines);
+                sent = stream.write_all(&lines).await;
+            }
+            Next::End => return,
+            Next::Nothing => {
+                let mut said = [0; 64];
+                tokio::select! {
+                    () = live.changed() => {}
+                    // Who has closed only its writing half still reads; one that is gone is noticed
+                    // with the next line.
+                    heard = stream.read(&mut said), if hears => match heard {
+                        Ok(count) => hears = count > 0,
+                        Err(_) => return,
+                    },
+                }
+            }
+        }
+    }
+}
+
+/// As it stands in a GAP line that a reader gets.
+const MISSED: &str = "this reader was too slow; the log has them";
 
 /// Sends the reply and waits until the client has closed too: to close a socket with something
 /// unread in it makes the other side see an error instead of the end.
@@ -209,22 +295,23 @@ async fn send(stream: &mut UnixStream, reply: &Reply) -> io::Result<()> {
     Ok(())
 }
 
-async fn answer(text: &[u8], core: &CommandSender) -> Reply {
+async fn answer(text: &[u8], core: &CommandSender) -> Answer {
     if text.len() > REQUEST_LIMIT {
         return Reply::refused(
             "The request is longer than 64 KiB",
             Some(ErrorKind::Permanent),
-        );
+        )
+        .into();
     }
     let Ok(text) = std::str::from_utf8(text) else {
-        return Reply::refused("Invalid command: it is not UTF-8", None);
+        return Reply::refused("Invalid command: it is not UTF-8", None).into();
     };
     let request = Request::parse(text).map_err(|error| Reply::refused(error, None));
     let command = match request.and_then(|request| Command::from_request(&request)) {
         Ok(command) => command,
-        Err(reply) => return reply,
+        Err(reply) => return reply.into(),
     };
-    let stopping = || Reply::refused("The daemon is stopping", Some(ErrorKind::Transient));
+    let stopping = || Reply::refused("The daemon is stopping", Some(ErrorKind::Transient)).into();
     let (reply, answer) = oneshot::channel();
     if core.send((command, reply)).is_err() {
         return stopping();

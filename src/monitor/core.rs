@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::control::Command;
+use super::control::{Answer, Command};
 use super::engine::{Changes, Engine};
 use super::feed::Feed;
+use super::live::Interest;
 use super::report::{Level, Reporter};
 use super::trim::Trimmer;
 use super::writer::Writer;
@@ -30,7 +31,7 @@ pub enum Message {
     /// Events were read.
     Wake,
     /// A client wants something.
-    Command(Command, oneshot::Sender<Reply>),
+    Command(Command, oneshot::Sender<Answer>),
     /// Something was mounted or unmounted.
     MountsChanged,
     /// A log was trimmed by `auto_clean`.
@@ -321,11 +322,24 @@ impl Core {
         }
     }
 
-    fn obey(&mut self, command: Command) -> Reply {
+    fn obey(&mut self, command: Command) -> Answer {
         match command {
-            Command::List => Reply::list(self.watches.iter()),
-            Command::Add(watch) => self.add(*watch),
-            Command::Remove { group, path } => self.remove(&group, path.as_deref()),
+            Command::List => Reply::list(self.watches.iter()).into(),
+            Command::Add(watch) => self.add(*watch).into(),
+            Command::Remove { group, path } => self.remove(&group, path.as_deref()).into(),
+            Command::Subscribe(interest) => self.subscribe(interest),
+        }
+    }
+
+    /// What happened before this moment is in the logs, what happens later goes to the new reader.
+    fn subscribe(&mut self, interest: Interest) -> Answer {
+        self.settle();
+        match self.writer.subscribe(interest, &self.reporter) {
+            Ok(live) => Answer {
+                reply: Reply::done(),
+                live: Some(live),
+            },
+            Err(why) => Reply::refused(why, Some(ErrorKind::Transient)).into(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::io::Interest;
@@ -15,6 +16,7 @@ use super::control::Control;
 use super::core::{Core, Message, say_bad_lines};
 use super::engine::{Engine, open_group};
 use super::feed::{self, Feed};
+use super::live::Hub;
 use super::lock::DaemonLock;
 use super::marks::Dialect;
 use super::report::{Level, Reporter};
@@ -50,7 +52,8 @@ fn record(config: Config, reporter: &Arc<Reporter>) -> anyhow::Result<ExitCode> 
         .build()
         .context("cannot start")?;
     let (to_core, inbox) = channel();
-    let (feed, mut core) = assemble(&config, group, dialect, reporter, &to_core)?;
+    let hub = Arc::new(Hub::default());
+    let (feed, mut core) = assemble(&config, group, dialect, reporter, &to_core, &hub)?;
     let code = runtime.block_on(async {
         let control = Control::bind(&config.paths.socket, config.uid, config.owner)?;
         if let Some(error) = &control.not_handed_over {
@@ -91,6 +94,7 @@ fn record(config: Config, reporter: &Arc<Reporter>) -> anyhow::Result<ExitCode> 
         }
         attended?;
         let ended = tokio::task::spawn_blocking(move || working.join()).await;
+        part(&hub).await;
         match ended {
             Ok(Ok(true)) => {}
             Ok(Ok(false)) => anyhow::bail!("not everything that was captured could be written"),
@@ -108,6 +112,18 @@ fn record(config: Config, reporter: &Arc<Reporter>) -> anyhow::Result<ExitCode> 
     });
     code
 }
+
+/// Lets those who listen have the last lines, but not for long.
+async fn part(hub: &Hub) {
+    hub.close();
+    let until = tokio::time::Instant::now() + PARTING;
+    while hub.readers() > 0 && tokio::time::Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Who listens has so long to take the last lines.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// What is needed as long as it runs: marks on new filesystems and rings on new CPUs; files by their
 /// handles; programs of other users' processes, when /proc has to be read again; a user's rights in
@@ -132,6 +148,7 @@ fn assemble(
     dialect: Dialect,
     reporter: &Arc<Reporter>,
     to_core: &Sender<Message>,
+    hub: &Arc<Hub>,
 ) -> anyhow::Result<(Arc<Feed>, Core)> {
     let options = FeedOptions {
         perf: !config.test.no_perf,
@@ -189,6 +206,7 @@ fn assemble(
             ceiling_bytes: usize::try_from(config.capture.write_ceiling).unwrap_or(usize::MAX),
         },
         config.logging.sync,
+        hub.clone(),
     );
     let trimmer = Trimmer::new(
         config.paths.log_dir.clone(),
@@ -225,7 +243,7 @@ fn begin(core: &mut Core, config: &Config, watches: WatchSet) -> anyhow::Result<
 /// Runs everything that waits for descriptors, until the core ends.
 async fn attend(
     feed: Arc<Feed>,
-    delay: Option<std::time::Duration>,
+    delay: Option<Duration>,
     control: Control,
     to_core: Sender<Message>,
     reporter: &Arc<Reporter>,

@@ -8,6 +8,7 @@ pub mod daemon;
 pub mod engine;
 pub mod feed;
 mod inodes;
+pub mod live;
 pub mod lock;
 pub mod marks;
 mod programs;

@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 
+use super::live::{Hub, Interest, Subscription};
 use super::report::{Level, Reporter};
 use crate::config::Sync;
 use crate::event::{FileEvent, WallTime};
@@ -32,6 +34,17 @@ pub struct Writer {
     hole: Option<(WallTime, u64)>,
     /// Lines lost because a disk was full for too long.
     pub dropped: u64,
+    /// Who listens to what is written.
+    live: Live,
+}
+
+/// The way to those who listen.
+#[derive(Debug)]
+struct Live {
+    hub: Arc<Hub>,
+    /// Whether anybody did when it was last looked at.
+    is_heard: bool,
+    line: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -50,7 +63,7 @@ const RETRY_FULL: Duration = Duration::from_millis(500);
 
 impl Writer {
     /// Makes a writer; files are opened with the first line.
-    pub fn new(config: AppenderConfig, sync: Sync) -> Self {
+    pub fn new(config: AppenderConfig, sync: Sync, hub: Arc<Hub>) -> Self {
         Self {
             appender: Appender::new(config),
             logs: HashMap::new(),
@@ -62,7 +75,28 @@ impl Writer {
             offset: wall_offset(),
             hole: None,
             dropped: 0,
+            live: Live {
+                hub,
+                is_heard: false,
+                line: Vec::new(),
+            },
         }
+    }
+
+    /// Takes somebody in who is told of every line from here on. Every line before is in its file then;
+    /// an error says why that cannot be.
+    pub fn subscribe(
+        &mut self,
+        interest: Interest,
+        reporter: &Reporter,
+    ) -> Result<Subscription, &'static str> {
+        self.flush(reporter);
+        if self.is_waiting() {
+            return Err("a log cannot be written just now");
+        }
+        let live = self.live.hub.subscribe(interest);
+        self.live.is_heard = true;
+        live.ok_or("too many are listening")
     }
 
     /// Changes what survives a power cut.
@@ -72,11 +106,22 @@ impl Writer {
 
     /// Queues the line of an event.
     pub fn event(&mut self, group: &GroupName, event: &mut FileEvent, reporter: &Reporter) {
-        let Self { logs, appender, .. } = self;
+        let Self {
+            logs,
+            appender,
+            live,
+            ..
+        } = self;
         let log = open(logs, appender, group);
         event.time = event.time.max(log.last);
         log.last = event.time;
-        appender.queue(&log.file_name, |out| line::encode_event(event, out));
+        live.queue(
+            appender,
+            &log.file_name,
+            (group, Some(event)),
+            event.time,
+            |out| line::encode_event(event, out),
+        );
         if appender.pending_bytes() >= FLUSH_AT && self.retry_at.is_none() {
             self.flush(reporter);
         }
@@ -88,7 +133,12 @@ impl Writer {
             .count
             .map_or(-1, |count| i64::try_from(count).unwrap_or(i64::MAX));
         for group in groups {
-            let Self { logs, appender, .. } = self;
+            let Self {
+                logs,
+                appender,
+                live,
+                ..
+            } = self;
             let log = open(logs, appender, group);
             log.last = log.last.max(loss.until);
             let gap = Gap {
@@ -97,7 +147,9 @@ impl Writer {
                 cause: Cow::Borrowed(loss.cause),
                 since: loss.since,
             };
-            appender.queue(&log.file_name, |out| line::encode_gap(&gap, out));
+            live.queue(appender, &log.file_name, (group, None), gap.time, |out| {
+                line::encode_gap(&gap, out)
+            });
         }
         self.journal(&Entry::Gap {
             lost,
@@ -133,6 +185,7 @@ impl Writer {
 
     /// Writes what is queued and says what failed.
     pub fn flush(&mut self, reporter: &Reporter) {
+        self.live.flush();
         if self.appender.is_idle() {
             self.retry_at = None;
             return;
@@ -238,6 +291,32 @@ impl Writer {
                     file.escape_debug()
                 ),
             );
+        }
+    }
+}
+
+impl Live {
+    fn queue(
+        &mut self,
+        appender: &mut Appender,
+        file: &str,
+        (group, event): (&GroupName, Option<&FileEvent>),
+        time: WallTime,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) {
+        if !self.is_heard {
+            return appender.queue(file, encode);
+        }
+        self.line.clear();
+        encode(&mut self.line);
+        self.hub.tell(group, event, time, &self.line);
+        appender.queue(file, |out| out.extend_from_slice(&self.line));
+    }
+
+    fn flush(&mut self) {
+        if self.is_heard {
+            self.hub.flush();
+            self.is_heard = self.hub.is_heard();
         }
     }
 }

@@ -24,10 +24,29 @@ pub struct GroupName(String);
 
 impl GroupName {
     const GLOBAL: &'static str = "_global";
+    const ALERTS: &'static str = "_alerts";
 
     /// The group of every process.
     pub fn global() -> Self {
         Self(Self::GLOBAL.to_owned())
+    }
+
+    /// Not a group to be watched for: whose log holds the alerts.
+    pub fn alerts() -> Self {
+        Self(Self::ALERTS.to_owned())
+    }
+
+    /// Whether this is the name of the alerts.
+    pub fn is_alerts(&self) -> bool {
+        self.0 == Self::ALERTS
+    }
+
+    /// Whose log is asked for: a group, or the alerts.
+    pub fn of_log(name: &str) -> Result<Self, InvalidWatch> {
+        if name == Self::ALERTS {
+            return Ok(Self::alerts());
+        }
+        name.parse()
     }
 
     /// Whether this is the group of every process.

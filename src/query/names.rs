@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::mem;
 
+use crate::filters::scope;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher;
 
@@ -84,9 +85,7 @@ impl<V> Names<V> {
 
 /// Whether `path` is `top` or lies below it.
 pub(super) fn is_at_or_below(path: &[u8], top: &[u8]) -> bool {
-    let top = if top == b"/" { b"" } else { top };
-    path.strip_prefix(top)
-        .is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+    scope::is_at_or_below(path, if top == b"/" { b"" } else { top })
 }
 
 /// What `name` is called after the rename of `from` to `to`, if that concerns it.

@@ -1,6 +1,7 @@
 //! Which lines are wanted.
 
 use crate::event::WallTime;
+use crate::filters::scope::{is_at_or_below, trim_slashes};
 use crate::filters::time::TimeWindow;
 use crate::log::line::Glance;
 
@@ -73,19 +74,6 @@ impl Selection {
                 .iter()
                 .any(|prefix| is_at_or_below(path, prefix))
     }
-}
-
-/// Whether `path` is `prefix` or lies below it, by components: `/a/b` is not below `/a/bc`.
-fn is_at_or_below(path: &[u8], prefix: &[u8]) -> bool {
-    path.strip_prefix(prefix)
-        .is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
-}
-
-fn trim_slashes(mut path: &[u8]) -> &[u8] {
-    while let Some(shorter) = path.strip_suffix(b"/") {
-        path = shorter;
-    }
-    path
 }
 
 #[cfg(test)]

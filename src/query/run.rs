@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use super::merge::{Reading, Stream, write_merged};
 use super::plan::Selection;
 use crate::filters::time::TimeWindow;
+use crate::log::alert::LOG_NAME as ALERTS;
 use crate::log::dir::LogDir;
 use crate::log::order::looks_sorted;
 
@@ -100,9 +101,14 @@ pub(super) fn open_logs(
     };
     let names = match &request.logs {
         Some(names) => names.clone(),
-        None => dir
-            .log_names()
-            .with_context(|| format!("cannot list '{}'", request.log_dir.display()))?,
+        None => {
+            let mut names = dir
+                .log_names()
+                .with_context(|| format!("cannot list '{}'", request.log_dir.display()))?;
+            // Alerts tell of events once more.
+            names.retain(|name| name != ALERTS);
+            names
+        }
     };
     let mut files = Vec::new();
     for name in names {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::UnixStream;
@@ -70,13 +70,41 @@ pub fn call(socket: &Path, uid: u32, request: &Request) -> Result<Reply, CallErr
     stream.shutdown(Shutdown::Write).map_err(broken)?;
     let mut text = String::new();
     stream.read_to_string(&mut text).map_err(broken)?;
+    understood(&text)
+}
+
+/// Asks for live lines, and hands out the connection when the daemon has said that it will send them.
+pub fn subscribe(
+    socket: &Path,
+    uid: u32,
+    request: &Request,
+) -> Result<BufReader<UnixStream>, CallError> {
+    let broken = |error| CallError::Io(error);
+    let mut stream = connect(socket, uid)?;
+    stream.set_read_timeout(Some(PATIENCE)).map_err(broken)?;
+    stream
+        .write_all(request.to_toml().as_bytes())
+        .map_err(broken)?;
+    stream.write_all(b"\n\n").map_err(broken)?;
+    let mut lines = BufReader::new(stream);
+    let mut text = String::new();
+    // An empty line ends the answer.
+    while !text.ends_with("\n\n") && lines.read_line(&mut text).map_err(broken)? > 0 {}
+    understood(&text)?;
+    // What comes now may take its time.
+    lines.get_ref().set_read_timeout(None).map_err(broken)?;
+    Ok(lines)
+}
+
+/// The daemon's answer, which is `ok`.
+fn understood(text: &str) -> Result<Reply, CallError> {
     if text.is_empty() {
         return Err(CallError::Io(io::Error::new(
             io::ErrorKind::UnexpectedEof,
             "it closed without an answer",
         )));
     }
-    let reply = Reply::parse(&text)
+    let reply = Reply::parse(text)
         .map_err(|error| CallError::Io(io::Error::new(io::ErrorKind::InvalidData, error)))?;
     if reply.ok {
         return Ok(reply);

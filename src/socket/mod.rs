@@ -7,5 +7,5 @@
 pub mod client;
 pub mod proto;
 
-pub use client::{CallError, call};
+pub use client::{CallError, call, subscribe};
 pub use proto::{ErrorKind, Reply, Request};

@@ -12,7 +12,7 @@ pub const REQUEST_LIMIT: usize = 64 * 1024;
 /// What a client asks. Unknown keys are ignored, absent ones are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Request {
-    /// `add`, `remove` or `list`.
+    /// `add`, `remove`, `list` or `subscribe`.
     pub cmd: String,
     /// The watched path.
     pub path: Option<String>,
@@ -28,6 +28,10 @@ pub struct Request {
     pub max_depth: Option<u32>,
     /// The command group; absent is `_global`.
     pub track_cmd: Option<String>,
+    /// For `subscribe`: whose logs; absent are all but the alerts.
+    pub groups: Option<Vec<String>>,
+    /// For `subscribe`: only at or below these paths.
+    pub paths: Option<Vec<String>>,
 }
 
 impl Request {
@@ -49,6 +53,7 @@ impl Request {
             exclude,
             max_depth,
             track_cmd: Some(watch.group.to_string()),
+            ..Self::default()
         }
     }
 
@@ -66,6 +71,21 @@ impl Request {
     pub fn list() -> Self {
         Self {
             cmd: "list".to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// Asks for live lines. The connection then carries them, one JSON object a line.
+    pub fn subscribe(
+        groups: Option<Vec<String>>,
+        paths: Option<Vec<String>>,
+        types: Option<Vec<String>>,
+    ) -> Self {
+        Self {
+            cmd: "subscribe".to_owned(),
+            groups,
+            paths,
+            types,
             ..Self::default()
         }
     }
@@ -105,6 +125,8 @@ impl Request {
         put("exclude", self.exclude.as_deref().map(quote_all));
         put("max_depth", self.max_depth.map(|depth| depth.to_string()));
         put("track_cmd", self.track_cmd.as_deref().map(quote));
+        put("groups", self.groups.as_deref().map(quote_all));
+        put("paths", self.paths.as_deref().map(quote_all));
         text
     }
 }

@@ -8,6 +8,8 @@ use std::os::unix::fs::{
 };
 use std::path::Path;
 
+use super::cvt;
+
 /// The user that files are handed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
@@ -132,6 +134,23 @@ pub fn give_socket(path: &Path, ours: u32, owner: Owner) -> io::Result<()> {
 pub fn widen_pipe(pipe: BorrowedFd<'_>, bytes: i32) {
     // SAFETY: takes two numbers and touches no memory of ours.
     let _held = unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETPIPE_SZ, bytes) };
+}
+
+/// Waits until nobody reads any more what is written to `pipe`; an error when it cannot be waited for.
+pub fn wait_unread(pipe: BorrowedFd<'_>) -> io::Result<()> {
+    let mut look = libc::pollfd {
+        fd: pipe.as_raw_fd(),
+        events: 0,
+        revents: 0,
+    };
+    loop {
+        // SAFETY: one pollfd that lives for the call.
+        match cvt(unsafe { libc::poll(&raw mut look, 1, -1) }) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Sets the permission bits of an open file.

@@ -40,7 +40,7 @@ pub(crate) fn work(dir: &Path, files: usize) {
     }
 }
 
-fn workers(root: &Path, files: usize) -> Vec<Worker> {
+pub(crate) fn workers(root: &Path, files: usize) -> Vec<Worker> {
     (0..WORKERS)
         .map(|worker| {
             let dir = root.join(format!("w{worker}"));

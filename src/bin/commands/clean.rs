@@ -16,7 +16,7 @@ use fsmon::monitored::path::{escaped, quoted};
 use fsmon::sys::files::as_user;
 
 use super::progress::ProgressLine;
-use super::{Failure, Outcome, load_config, now, parse_group, say};
+use super::{Failure, Outcome, load_config, now, parse_log, say};
 
 /// Trims a log by age or size.
 ///
@@ -40,7 +40,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let config = load_config()?;
-    let log = parse_group(&args.cmd)?.log_file_name();
+    let log = parse_log(&args.cmd)?.log_file_name();
     let (kept, size) = filters(args, &config)?;
     let dir = config.paths.log_dir;
     let request = CleanRequest {

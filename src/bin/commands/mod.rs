@@ -6,19 +6,24 @@ pub(crate) mod changes;
 pub(crate) mod clean;
 pub(crate) mod daemon;
 pub(crate) mod init;
+mod look;
 pub(crate) mod monitored;
 mod progress;
 pub(crate) mod query;
 pub(crate) mod question;
 pub(crate) mod remove;
 pub(crate) mod story;
+pub(crate) mod tail;
+mod ticker;
 pub(crate) mod why;
 
 use std::env;
 use std::fmt;
 use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
+use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
@@ -26,6 +31,7 @@ use fsmon::config::{CacheSettings, Config};
 use fsmon::event::WallTime;
 use fsmon::monitored::path::{absolute, quoted, resolve};
 use fsmon::monitored::{BadLine, GroupName, Store};
+use fsmon::sys::files;
 
 /// How a command ends.
 pub(crate) type Outcome = Result<ExitCode, Failure>;
@@ -100,6 +106,23 @@ pub(crate) fn warn_of_bad_lines(store: &Store, bad: &[BadLine]) {
 
 pub(crate) fn parse_group(name: &str) -> Result<GroupName, Failure> {
     name.parse().map_err(Failure::usage)
+}
+
+/// Ends the program with success as soon as nobody reads its output any more, also while nothing happens.
+pub(crate) fn end_with_reader() {
+    // Without a thread the end is noticed with the next line.
+    let waiting = thread::Builder::new().spawn(|| {
+        if files::wait_unread(io::stdout().as_fd()).is_ok() {
+            #[expect(clippy::exit, reason = "nobody is left to say anything to")]
+            process::exit(0);
+        }
+    });
+    drop(waiting);
+}
+
+/// Whose log: a group's, or the alerts'.
+pub(crate) fn parse_log(name: &str) -> Result<GroupName, Failure> {
+    GroupName::of_log(name).map_err(Failure::usage)
 }
 
 /// A path from the command line, absolute and clean, links not yet followed.

@@ -12,7 +12,7 @@ use fsmon::monitored::path::quoted;
 use fsmon::query::{QueryOutcome, QueryRequest};
 use fsmon::sys::files;
 
-use super::{Failure, Outcome, absolute_path, now, parse_group, resolved_path, say};
+use super::{Failure, Outcome, absolute_path, now, parse_log, resolved_path, say};
 
 #[derive(clap::Args)]
 pub(crate) struct Question {
@@ -38,7 +38,7 @@ impl Question {
         let log = self
             .cmd
             .as_deref()
-            .map(|cmd| parse_group(cmd).map(|group| group.log_file_name()))
+            .map(|cmd| parse_log(cmd).map(|group| group.log_file_name()))
             .transpose()?;
         let mut paths = Vec::new();
         for typed in &self.paths {

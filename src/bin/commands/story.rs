@@ -5,25 +5,14 @@
 
 mod who;
 
-use std::ffi::OsStr;
 use std::io::{self, Write};
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
 
-use chrono::DateTime;
 use fsmon::event::{EventType, FileEvent, WallTime};
 use fsmon::filters::size::human_size;
 use fsmon::log::line::{Gap, LogLine};
-use fsmon::monitored::path::escaped;
 
-use who::{Who, harmless};
-
-/// What the terminal can show.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Look {
-    pub(crate) width: usize,
-    pub(crate) colours: bool,
-}
+use super::look::{BOLD, CLOCK, CYAN, DIM, Look, MAGENTA, clock, day, harmless, in_full, word};
+use who::Who;
 
 /// A story that is being told.
 pub(crate) struct Story<W> {
@@ -69,16 +58,6 @@ enum Fate {
     },
     /// In words.
     Gone(String),
-}
-
-impl Look {
-    fn paint(self, style: &str, text: &str) -> String {
-        if self.colours && !style.is_empty() && !text.is_empty() {
-            format!("\x1b[{style}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
-    }
 }
 
 impl<W: Write> Story<W> {
@@ -281,21 +260,9 @@ impl<W: Write> Story<W> {
     fn word(&self, row: &Row) -> (&'static str, &'static str) {
         let stays = row.to.as_ref().map(|to| parent(to) == parent(&row.path));
         match row.kind {
-            EventType::Create => ("created", GREEN),
-            EventType::CloseWrite => ("written", YELLOW),
-            EventType::Modify => ("modified", YELLOW),
-            EventType::Attrib => ("attributes", BLUE),
-            EventType::Delete => ("deleted", RED),
-            EventType::DeleteSelf => ("gone", RED),
             EventType::MovedFrom | EventType::MovedTo if stays == Some(false) => ("moved", CYAN),
-            EventType::MovedFrom if stays.is_none() => ("moved away", CYAN),
-            EventType::MovedTo if stays.is_none() => ("moved here", CYAN),
-            EventType::MovedFrom | EventType::MovedTo | EventType::MoveSelf => ("renamed", CYAN),
-            EventType::Open => ("opened", ""),
-            EventType::Access => ("read", ""),
-            EventType::OpenExec => ("executed", ""),
-            EventType::CloseNowrite => ("closed", ""),
-            EventType::FsError => ("damaged", RED),
+            EventType::MovedFrom | EventType::MovedTo if stays.is_some() => ("renamed", CYAN),
+            kind => word(kind),
         }
     }
 
@@ -437,22 +404,6 @@ fn parent(path: &[u8]) -> &[u8] {
     &path[..end]
 }
 
-fn in_full(path: &[u8]) -> String {
-    escaped(Path::new(OsStr::from_bytes(path))).to_string()
-}
-
-fn day(time: WallTime) -> String {
-    DateTime::from_timestamp_nanos(time.0)
-        .format("%Y-%m-%d")
-        .to_string()
-}
-
-fn clock(time: WallTime) -> String {
-    DateTime::from_timestamp_nanos(time.0)
-        .format("%H:%M:%S%.3f")
-        .to_string()
-}
-
 /// `text` in lines of at most `width`, cut between words.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
@@ -472,8 +423,7 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
 }
 
 const SECOND: i64 = 1_000_000_000;
-/// How long a time is, where the name of a process stands, and where its deeds do.
-const CLOCK: usize = 12;
+/// Where the name of a process stands, and where its deeds do.
 const WHO: usize = 2 + CLOCK + 2;
 const ROW: usize = WHO + 2;
 /// The words for the deeds are that wide.
@@ -482,15 +432,6 @@ const WORD: usize = 12;
 const MOST_ROWS: usize = 64;
 /// How the cause begins when processes were lost and not events.
 const PROCESSES_LOST: &str = "process records lost";
-
-const BOLD: &str = "1";
-const DIM: &str = "2";
-const RED: &str = "31";
-const GREEN: &str = "32";
-const YELLOW: &str = "33";
-const BLUE: &str = "34";
-const MAGENTA: &str = "35";
-const CYAN: &str = "36";
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,7 @@
 //! `fsmon why`
 
-use std::env;
 use std::fs;
 use std::io::{self, BufWriter, IsTerminal as _, Write as _};
-use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,10 +9,10 @@ use anyhow::anyhow;
 use fsmon::config::Config;
 use fsmon::monitored::path::quoted;
 use fsmon::query::{self, QueryOutcome, QueryRequest};
-use fsmon::sys::terminal;
 
+use super::look::Look;
 use super::question::{Times, report, spellings};
-use super::story::{Look, Story};
+use super::story::Story;
 use super::{Failure, Outcome, absolute_path, load_config, say};
 
 /// Tells the life of a file: what happened to it, when, and which process did it
@@ -71,26 +69,12 @@ fn copy(args: &Args, request: &QueryRequest) -> anyhow::Result<QueryOutcome> {
 /// Draws the picture for people.
 fn show(args: &Args, request: &QueryRequest) -> anyhow::Result<QueryOutcome> {
     let out = BufWriter::new(io::stdout().lock());
-    let mut story = Story::new(out, look(), &request.paths);
+    let mut story = Story::new(out, Look::of_terminal(), &request.paths);
     let outcome = query::why(request, args.recursive, &mut |_, line| story.take(line))?;
     // Of a story that ends in the past, nothing can be said about today.
     let exists = args.times.is_empty().then(|| exists(&args.path)).flatten();
     story.end(exists)?;
     Ok(outcome)
-}
-
-fn look() -> Look {
-    let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
-    let typed = env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
-    let width = typed.or_else(|| {
-        terminal::columns(io::stdout().as_fd())
-            .ok()
-            .map(usize::from)
-    });
-    Look {
-        width: width.filter(|width| *width > 0).unwrap_or(80),
-        colours: !is_set("NO_COLOR") && env::var_os("TERM").is_none_or(|term| term != "dumb"),
-    }
 }
 
 /// Whether the file is there now; `None` when nobody lets us look.

@@ -18,17 +18,17 @@ impl Daemon {
         let dir = tempfile::tempdir().unwrap();
         let mut control = Control::bind(&dir.path().join("s"), effective_uid(), None).unwrap();
         control.patience = patience;
-        let (commands, mut core) = mpsc::unbounded_channel::<(Command, oneshot::Sender<Reply>)>();
+        let (commands, mut core) = mpsc::unbounded_channel::<(Command, oneshot::Sender<Answer>)>();
         let mut server = JoinSet::new();
         server.spawn(control.serve(commands));
         server.spawn(async move {
             while let Some((command, reply)) = core.recv().await {
                 let answer = match command {
                     Command::List => Reply::list([]),
-                    Command::Add(_) => Reply::done(),
+                    Command::Add(_) | Command::Subscribe(_) => Reply::done(),
                     Command::Remove { .. } => Reply::refused("Path not found: /zzz", None),
                 };
-                reply.send(answer).ok();
+                reply.send(answer.into()).ok();
             }
         });
         Self {

@@ -10,7 +10,7 @@ fn writer(dir: &Path) -> Writer {
         owner: None,
         ceiling_bytes: 1 << 20,
     };
-    Writer::new(config, Sync::Off)
+    Writer::new(config, Sync::Off, Arc::default())
 }
 
 fn event(time: i64) -> FileEvent {

@@ -2,7 +2,7 @@
 
 use fsmon::event::{Attribution, FileEvent};
 
-use super::{BOLD, DIM, Look};
+use crate::commands::look::{BOLD, DIM, Look, harmless};
 
 /// Who did something.
 #[derive(Clone, Debug)]
@@ -118,19 +118,6 @@ impl Who {
         }
         text
     }
-}
-
-/// The text with control characters escaped, so that a terminal only shows it.
-pub(super) fn harmless(text: &str) -> String {
-    let mut shown = String::new();
-    for char in text.chars() {
-        if char.is_control() {
-            shown.extend(char.escape_debug());
-        } else {
-            shown.push(char);
-        }
-    }
-    shown
 }
 
 /// Whether the name of the process leaves no doubt about its executable.

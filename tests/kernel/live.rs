@@ -1,0 +1,314 @@
+//! Those who listen to the daemon: `fsmon tail`, and clients of the socket of every manner.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::Suite;
+use crate::flood;
+use crate::ground::{Fs, Ground};
+use crate::lines::MARKER;
+use crate::recorder::Home;
+use crate::wait::{PATIENCE, until};
+use crate::workers::together;
+
+pub(crate) fn list(suite: &mut Suite) {
+    suite.one("ten_subscribers_in_a_flood", ten_subscribers);
+    suite.one("tail_shows_the_log_first_and_then_what_comes", log_first);
+    suite.one("tail_ends_with_its_reader", ends_with_its_reader);
+    suite.one("tail_selects_groups_paths_and_types", selects);
+}
+
+/// A client that has been told that lines will come.
+fn subscribe(home: &Home, more: &str) -> BufReader<UnixStream> {
+    let mut stream = UnixStream::connect(&home.socket).unwrap();
+    let request = format!("cmd = \"subscribe\"\n{more}\n\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut lines = BufReader::new(stream);
+    let mut answer = String::new();
+    lines.read_line(&mut answer).unwrap();
+    assert_eq!(answer, "ok = true\n");
+    lines.read_line(&mut answer).unwrap();
+    lines
+}
+
+/// Reads everything up to the daemon's end, beginning when `begin` says so.
+fn reader(
+    mut lines: BufReader<UnixStream>,
+    begin: impl FnOnce() + Send + 'static,
+) -> JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        begin();
+        let mut all = Vec::new();
+        lines.read_to_end(&mut all).unwrap();
+        all
+    })
+}
+
+/// Nobody holds up the recording or another one, and who is too slow is told what it missed.
+fn ten_subscribers() {
+    let ground = Ground::new();
+    let root = ground.mount(Fs::Tmpfs);
+    let home = Home::new(&ground);
+    home.watch("_global", &root, &["-r", "-t", "CREATE,DELETE"]);
+    let mut recorder = home.start();
+    let workers = flood::workers(&root, 25_000);
+    recorder.settle("_global", &root);
+
+    let good: Vec<_> = (0..6)
+        .map(|_| reader(subscribe(&home, ""), || ()))
+        .collect();
+    let created = reader(subscribe(&home, "types = [\"CREATE\"]"), || ());
+    let (go, over) = std::sync::mpsc::channel::<()>();
+    let stopped = reader(subscribe(&home, ""), move || over.recv().unwrap_or(()));
+    let mut slow = subscribe(&home, "");
+    let (enough, is_enough) = std::sync::mpsc::channel::<()>();
+    let slow = thread::spawn(move || {
+        let mut all = Vec::new();
+        // A byte a second, until the flood is over.
+        while is_enough.recv_timeout(Duration::from_secs(1)).is_err() {
+            let mut byte = [0];
+            let got = slow.read(&mut byte).unwrap();
+            all.extend_from_slice(&byte[..got]);
+        }
+        slow.read_to_end(&mut all).unwrap();
+        all
+    });
+    let mut vanishing = subscribe(&home, "");
+    let vanished = thread::spawn(move || {
+        let mut line = String::new();
+        for _ in 0..100 {
+            vanishing.read_line(&mut line).unwrap();
+        }
+    });
+
+    together(workers);
+    recorder.settle("_global", &root);
+    vanished.join().unwrap();
+    let peak = recorder.status_of("VmHWM");
+    enough.send(()).ok();
+    go.send(()).ok();
+    let said = recorder.stderr();
+    assert!(!said.iter().any(|line| line.contains("lost")), "{said:?}");
+    recorder.stop();
+
+    // Everybody began at some place shortly before the flood, and nothing comes behind its end.
+    let log = fs::read_to_string(home.log_path("_global")).unwrap();
+    let of_flood = |line: &&str| !line.contains(MARKER);
+    let flood: Vec<&str> = log.lines().filter(of_flood).collect();
+    let all = flood.len();
+    assert!((200_000..200_010).contains(&all), "{all}");
+    for reader in good {
+        let got = String::from_utf8(reader.join().unwrap()).unwrap();
+        assert!(log.ends_with(&got), "not as it stands in the log");
+        let count = got.lines().count();
+        assert!(count >= 200_000, "{count}");
+    }
+    let created = String::from_utf8(created.join().unwrap()).unwrap();
+    let is_created = |line: &&str| line.contains("\"CREATE\"") && !line.contains(MARKER);
+    let expected: Vec<&str> = log.lines().filter(is_created).collect();
+    let created: Vec<&str> = created.lines().filter(is_created).collect();
+    assert!(created.len() == 100_000 && expected.ends_with(&created));
+    for reader in [stopped, slow] {
+        let got = String::from_utf8(reader.join().unwrap()).unwrap();
+        let (mut lines, mut missed) = (0, 0);
+        for line in got.lines() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            match line["lost"].as_i64() {
+                Some(lost) => missed += lost as usize,
+                None => lines += 1,
+            }
+        }
+        assert!(missed > 0, "nothing was missed");
+        assert!(lines + missed >= 200_000, "{lines} and {missed} of {all}");
+    }
+    println!("peak {peak} KiB, {all} lines");
+    assert!(peak < 64 * 1024, "{peak} KiB");
+}
+
+/// Without a gap and without a double, also when the log is read while a flood goes on.
+fn log_first() {
+    let ground = Ground::new();
+    let root = ground.mount(Fs::Tmpfs);
+    let home = Home::new(&ground);
+    home.watch("_global", &root, &["-r", "-t", "CREATE"]);
+    let mut recorder = home.start();
+    let mut workers = flood::workers(&root, 8_000);
+    for worker in &mut workers {
+        worker.go();
+    }
+    let mut tails = Vec::new();
+    for number in 0..6 {
+        let shown = ground.dir.join(format!("tail{number}"));
+        let mut program = home.command(&["tail", "_global", "--since", "1h"]);
+        program.stdout(fs::File::create(&shown).unwrap());
+        tails.push((program.spawn().unwrap(), shown));
+        // Each begins at another place of the flood.
+        let least = (number + 1) * 400_000;
+        until(PATIENCE, || {
+            let length = fs::metadata(home.log_path("_global")).map_or(0, |meta| meta.len());
+            (length > least || workers.iter_mut().all(crate::workers::Worker::is_done))
+                .then_some(())
+        });
+    }
+    for worker in workers {
+        worker.finish();
+    }
+    recorder.settle("_global", &root);
+    let log = fs::read(home.log_path("_global")).unwrap();
+    for (mut tail, shown) in tails {
+        let whole = until(PATIENCE, || {
+            let got = fs::read(&shown).unwrap();
+            (got.len() >= log.len()).then_some(())
+        });
+        tail.kill().unwrap();
+        tail.wait().unwrap();
+        let got = fs::read(&shown).unwrap();
+        assert!(whole.is_some(), "{} of {} bytes", got.len(), log.len());
+        assert!(got.starts_with(&log), "not what stands in the log");
+    }
+    recorder.stop();
+}
+
+/// `tail | head -1` is done with the first line, and with a reader that goes while nothing happens.
+fn ends_with_its_reader() {
+    let ground = Ground::new();
+    let root = ground.mount(Fs::Tmpfs);
+    let home = Home::new(&ground);
+    let without = home.run(&["tail"]);
+    assert_eq!(without.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&without.stderr).contains("the daemon is not running"));
+    home.watch("_global", &root, &["-r", "-t", "CREATE"]);
+    let recorder = home.start();
+    let mut tail = home
+        .command(&["tail"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(tail.stdout.take().unwrap());
+    let mut line = String::new();
+    // It is not listening yet, perhaps.
+    let mut number = 0;
+    let began = Instant::now();
+    let (sender, first) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        lines.read_line(&mut line).unwrap();
+        sender.send((line, lines)).unwrap();
+    });
+    let (line, lines) = until(PATIENCE, || {
+        number += 1;
+        fs::write(root.join(number.to_string()), "").unwrap();
+        first.try_recv().ok()
+    })
+    .unwrap();
+    assert!(line.contains("\"CREATE\""), "{line}");
+    assert!(began.elapsed() < PATIENCE);
+    drop(lines);
+    let status = until(PATIENCE, || tail.try_wait().unwrap());
+    assert_eq!(status.unwrap().code(), Some(0));
+    // The daemon's end is said.
+    let mut tail = home
+        .command(&["tail"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(tail.stdout.take().unwrap());
+    let mut line = String::new();
+    let (sender, first) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        lines.read_line(&mut line).unwrap();
+        sender.send(lines).unwrap();
+    });
+    let lines = until(PATIENCE, || {
+        number += 1;
+        fs::write(root.join(number.to_string()), "").unwrap();
+        first.try_recv().ok()
+    });
+    recorder.stop();
+    let status = until(PATIENCE, || tail.try_wait().unwrap());
+    assert_eq!(status.unwrap().code(), Some(1));
+    let mut said = String::new();
+    tail.stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
+    assert!(said.contains("the daemon has stopped"), "{said}");
+    drop(lines);
+}
+
+fn selects() {
+    let ground = Ground::new();
+    let root = ground.mount(Fs::Tmpfs);
+    let home = Home::new(&ground);
+    home.watch("_global", &root, &["-r"]);
+    home.watch("mkdir", &root, &["-r"]);
+    let mut recorder = home.start();
+    let words = [
+        &["tail", "mkdir"][..],
+        &["tail", "-p", "under", "-t", "create,delete"],
+        &["tail"],
+    ];
+    let mut tails = Vec::new();
+    for (number, words) in words.iter().enumerate() {
+        let shown = ground.dir.join(format!("tail{number}"));
+        let mut program = home.command(words);
+        program
+            .current_dir(&root)
+            .stdout(fs::File::create(&shown).unwrap());
+        tails.push((program.spawn().unwrap(), shown));
+    }
+    let shown = |at: usize| fs::read_to_string(ground.dir.join(format!("tail{at}"))).unwrap();
+    // Until all of them listen.
+    let listening = until(PATIENCE, || {
+        fs::create_dir_all(root.join("under/x")).unwrap();
+        fs::remove_dir_all(root.join("under/x")).unwrap();
+        run("mkdir", &root.join("early"));
+        fs::remove_dir(root.join("early")).unwrap();
+        (0..3).all(|at| !shown(at).is_empty()).then_some(())
+    });
+    assert!(listening.is_some());
+    recorder.settle("_global", &root);
+    run("mkdir", &root.join("made"));
+    run("touch", &root.join("underneath"));
+    run("touch", &root.join("under/file"));
+    recorder.settle("_global", &root);
+    let last = until(PATIENCE, || shown(2).contains("/under/file").then_some(()));
+    assert!(last.is_some());
+    let has = |at: usize, text: &str| shown(at).contains(text);
+    until(PATIENCE, || has(1, "/under/file").then_some(()));
+    until(PATIENCE, || has(0, "/made").then_some(()));
+    assert_eq!(
+        [
+            has(0, "/made\""),
+            has(0, "/under/file"),
+            has(0, "/underneath")
+        ],
+        [true, false, false]
+    );
+    assert_eq!(
+        [
+            has(1, "/made\""),
+            has(1, "/under/file\""),
+            has(1, "/underneath")
+        ],
+        [false, true, false]
+    );
+    assert!(!has(1, "CLOSE_WRITE") && has(2, "CLOSE_WRITE"));
+    for (mut tail, _) in tails {
+        kill_process(Pid::from_child(&tail), Signal::INT).unwrap();
+        assert!(tail.wait().unwrap().code().is_none());
+    }
+    recorder.stop();
+}
+
+fn run(program: &str, path: &Path) {
+    assert!(Command::new(program).arg(path).status().unwrap().success());
+}
