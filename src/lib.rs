@@ -6,6 +6,7 @@
 //! - `monitor` sees every module below it.
 //! - `pipeline` sees `dir_cache`, `proc_cache`, `fid_parser`, `filters`,
 //!   `monitored` and `event`; never `sys`, `log` or tokio.
+//! - `policy` sees `filters` and `event`.
 //! - `query` and `clean` see `log`, `filters` and `event`.
 //! - `dir_cache` and `proc_cache` see `fid_parser`, `sys` and `event`.
 //! - `log`, `socket`, `monitored` and `config` see `filters` and `event`
@@ -24,6 +25,7 @@ pub mod log;
 pub mod monitor;
 pub mod monitored;
 pub mod pipeline;
+pub mod policy;
 pub mod proc_cache;
 pub mod query;
 pub mod socket;

@@ -58,6 +58,12 @@ impl PathPattern {
         (plain.len() == self.parts.len()).then(|| joined(&plain))
     }
 
+    /// How many components a path that is meant has; `None` when a `**` leaves it open.
+    pub fn depth(&self) -> Option<usize> {
+        let open = self.parts.contains(&Part::AnyDirs);
+        (!open).then_some(self.parts.len())
+    }
+
     /// Whether something in the directory `dir` itself can be meant.
     pub fn can_be_in(&self, dir: &[u8]) -> bool {
         self.rests(dir).iter().any(|rest| match rest {
@@ -195,6 +201,18 @@ mod tests {
                 literal.map(|path| path.as_bytes().to_vec()),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn the_depth_is_known_without_two_stars() {
+        for (text, depth) in [
+            ("/key", Some(1)),
+            ("/srv/*/key/", Some(3)),
+            ("/srv/**", None),
+            ("/**/key", None),
+        ] {
+            assert_eq!(pattern(text).depth(), depth, "{text}");
         }
     }
 

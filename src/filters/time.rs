@@ -141,6 +141,51 @@ fn moment(text: &str, now: WallTime) -> Result<WallTime, String> {
     }
 }
 
+/// Reads a short stretch of time: `250ms`, `5s`, `1m30s`; `0` is none at all.
+pub fn parse_span(text: &str) -> Result<Duration, ParseError> {
+    let error = |why: &str| ParseError::new(text, "a span of time", why);
+    let lower = text.trim().to_ascii_lowercase();
+    if lower == "0" {
+        return Ok(Duration::ZERO);
+    }
+    if lower.is_empty() {
+        return Err(error("no time given"));
+    }
+    let mut sum = 0_u64;
+    let mut rest = lower.as_str();
+    while !rest.is_empty() {
+        let (number, behind) = rest.split_at(leading(rest, |byte| byte.is_ascii_digit()));
+        let (unit, behind) = behind.split_at(leading(behind, |byte| !byte.is_ascii_digit()));
+        let millis = match unit {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => {
+                return Err(error(
+                    "use numbers with ms, s, m, h, such as 250ms or 1m30s",
+                ));
+            }
+        };
+        if number.is_empty() {
+            return Err(error(
+                "use numbers with ms, s, m, h, such as 250ms or 1m30s",
+            ));
+        }
+        let part = number.parse::<u64>().ok();
+        sum = part
+            .and_then(|number| number.checked_mul(millis)?.checked_add(sum))
+            .filter(|sum| *sum <= LONGEST_SPAN_MS)
+            .ok_or_else(|| error("longer than a year"))?;
+        rest = behind;
+    }
+    Ok(Duration::from_millis(sum))
+}
+
+fn leading(text: &str, wanted: impl Fn(&u8) -> bool) -> usize {
+    text.bytes().take_while(|byte| wanted(byte)).count()
+}
+
 /// Nanoseconds of `1h30m`; `None` when it is no age, `Some(None)` when it is too long.
 fn age(text: &str) -> Option<Option<i64>> {
     let mut sum = Some(0_i64);
@@ -192,6 +237,9 @@ fn out_of_range() -> String {
     "out of range".to_owned()
 }
 
+/// A year: whoever writes more means something else, and the nanoseconds of this fit wherever times do.
+const LONGEST_SPAN_MS: u64 = 365 * 86_400_000;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,6 +275,33 @@ mod tests {
         for text in ["", "6", ">6h", "soon", "99999999999999999999h", "9999999d"] {
             assert!(parse_age(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_span_has_units_down_to_milliseconds() {
+        for (text, millis) in [
+            ("250ms", 250),
+            ("5s", 5000),
+            ("2m", 120_000),
+            (" 1M30S ", 90_000),
+            ("1h", 3_600_000),
+            ("1s5ms", 1005),
+            ("0", 0),
+            ("0s", 0),
+            ("8760h", LONGEST_SPAN_MS),
+        ] {
+            let span = parse_span(text).unwrap();
+            assert_eq!(span, Duration::from_millis(millis), "{text}");
+        }
+        for text in [
+            "", "5", "s", "1.5s", "-1s", "5 s", "1d", "5sm", "1s5", "ü", "1ü", "8761h",
+        ] {
+            assert!(parse_span(text).is_err(), "{text}");
+        }
+        assert_eq!(
+            parse_span("99999999999999999999s").unwrap_err().to_string(),
+            "'99999999999999999999s' is not a span of time: longer than a year"
+        );
     }
 
     #[test]
