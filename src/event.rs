@@ -228,6 +228,17 @@ pub struct FileEvent {
     pub other_path: Option<Vec<u8>>,
     /// How sure the process fields are.
     pub attribution: Attribution,
+    /// In which directory of which job the path lies.
+    pub job: Option<JobPlace>,
+}
+
+/// A directory of a job, by what it is to the job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobPlace {
+    /// Which job.
+    pub id: Arc<str>,
+    /// What the directory is to it.
+    pub role: Arc<str>,
 }
 
 #[cfg(test)]

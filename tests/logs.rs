@@ -147,6 +147,7 @@ fn event(time: i64, path: &[u8]) -> FileEvent {
         exe: None,
         other_path: None,
         attribution: Attribution::Exact,
+        job: None,
     }
 }
 

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    Failure, Outcome, add, cd, changes, clean, daemon, init, monitored, query, remove, say, tail,
-    why,
+    Failure, Outcome, add, cd, changes, clean, daemon, init, monitored, policy, query, remove, say,
+    tail, why,
 };
 
 /// A flight recorder for a Linux filesystem: what changed, when, and which process did it
@@ -43,6 +43,7 @@ enum Command {
     Tail(tail::Args),
     Why(why::Args),
     Clean(clean::Args),
+    Policy(policy::Args),
     Init(init::Args),
     Cd(cd::Args),
     /// Prints the watched paths, one a line.
@@ -75,6 +76,7 @@ fn run(command: Command) -> Outcome {
         Command::Tail(args) => tail::run(&args),
         Command::Why(args) => why::run(&args),
         Command::Clean(args) => clean::run(&args),
+        Command::Policy(args) => policy::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Cd(args) => cd::run(&args),
         Command::ListMonitoredPaths => monitored::list_paths(),

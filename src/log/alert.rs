@@ -110,6 +110,7 @@ mod tests {
             exe: Some("/bin/rm".into()),
             other_path: None,
             attribution: Attribution::Ambiguous,
+            job: None,
         };
         let note = Note {
             rule: "keys \"1\"".into(),

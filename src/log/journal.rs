@@ -60,6 +60,22 @@ pub enum Entry<'a> {
         /// Its size after.
         after: u64,
     },
+    /// These rules and jobs are in force from here on.
+    Policy {
+        /// How many rules.
+        rules: u64,
+        /// How many jobs.
+        jobs: u64,
+    },
+    /// A program that a rule called has ended.
+    Hook {
+        /// The name of the rule.
+        rule: &'a str,
+        /// How it ended, in words.
+        ended: &'a str,
+        /// The beginning of what it printed.
+        output: &'a [u8],
+    },
     /// A watched path was deleted or moved away.
     RootGone(Subject<'a>),
     /// A watched path is there again.
@@ -125,6 +141,21 @@ pub fn encode_entry(time: WallTime, entry: &Entry<'_>, out: &mut Vec<u8>) {
             out.push(b'"');
             write_time(*since, out);
             out.push(b'"');
+        }
+        Entry::Policy { rules, jobs } => {
+            for (key, number) in [("rules", rules), ("jobs", jobs)] {
+                push_key(key, out);
+                push_number(*number, out);
+            }
+        }
+        Entry::Hook {
+            rule,
+            ended,
+            output,
+        } => {
+            push_text("rule", rule.as_bytes(), out);
+            push_text("ended", ended.as_bytes(), out);
+            push_text("output", output, out);
         }
         Entry::Clean {
             log,
@@ -209,6 +240,8 @@ impl Entry<'_> {
             Self::Gap { .. } => "GAP",
             Self::Clock { .. } => "CLOCK",
             Self::Clean { .. } => "CLEAN",
+            Self::Policy { .. } => "POLICY",
+            Self::Hook { .. } => "HOOK",
             Self::RootGone(_) => "ROOT_GONE",
             Self::RootBack(_) => "ROOT_BACK",
         }

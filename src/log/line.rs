@@ -11,7 +11,7 @@ use super::escape::{parse_hex, push_escaped, push_hex, push_number, unescape};
 use super::form;
 use super::scan::{self, Value};
 pub use super::stamp::{parse_time, write_time};
-use crate::event::{Attribution, EventType, FileEvent, WallTime};
+use crate::event::{Attribution, EventType, FileEvent, JobPlace, WallTime};
 
 /// A hole in a log: something was lost there, between `since` and `time`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +117,13 @@ pub fn decode(line: &[u8]) -> Option<LogLine> {
             b"unknown" => Attribution::Unknown,
             _ => Attribution::Exact,
         },
+        job: fields
+            .job_id
+            .zip(fields.path_role)
+            .map(|(id, role)| JobPlace {
+                id: text(id),
+                role: text(role),
+            }),
     }))
 }
 
@@ -185,6 +192,8 @@ struct Fields<'a> {
     other: Option<&'a [u8]>,
     other_raw: Option<&'a [u8]>,
     attribution: &'a [u8],
+    job_id: Option<&'a [u8]>,
+    path_role: Option<&'a [u8]>,
     lost: &'a [u8],
     cause: &'a [u8],
     since: &'a [u8],
@@ -208,6 +217,8 @@ impl<'a> Fields<'a> {
             (b"from" | b"to", Value::Text(raw)) => self.other = Some(raw),
             (b"from_raw" | b"to_raw", Value::Text(raw)) => self.other_raw = Some(raw),
             (b"attribution", Value::Text(raw)) => self.attribution = raw,
+            (b"job_id", Value::Text(raw)) => self.job_id = Some(raw),
+            (b"path_role", Value::Text(raw)) => self.path_role = Some(raw),
             (b"lost", Value::Other(raw)) => self.lost = raw,
             (b"cause", Value::Text(raw)) => self.cause = raw,
             (b"since", Value::Text(raw)) => self.since = raw,
@@ -247,6 +258,10 @@ fn push_where_known(event: &FileEvent, out: &mut Vec<u8>) {
         Attribution::Exact => {}
         Attribution::Ambiguous => push_text(b"attribution", b"ambiguous", out),
         Attribution::Unknown => push_text(b"attribution", b"unknown", out),
+    }
+    if let Some(job) = &event.job {
+        push_text(b"job_id", job.id.as_bytes(), out);
+        push_text(b"path_role", job.role.as_bytes(), out);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The daemon's one owner of engine, watches and logs: takes messages, calls what is named.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -8,9 +9,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::alarm::Alarm;
 use super::control::{Answer, Command};
 use super::engine::{Changes, Engine};
 use super::feed::Feed;
+use super::hooks::Ended;
 use super::live::Interest;
 use super::report::{Level, Reporter};
 use super::trim::Trimmer;
@@ -41,7 +44,9 @@ pub enum Message {
         /// What went and what stayed.
         report: CleanReport,
     },
-    /// SIGHUP: read store and config again.
+    /// A program that a rule called has ended.
+    HookEnded(Ended),
+    /// SIGHUP: read store, config and policy again.
     Reload,
     /// A signal to stop, or a thread that failed.
     Stop(String),
@@ -58,6 +63,7 @@ pub struct Core {
     /// Watched paths, and whether they were there when last heard of.
     roots: BTreeMap<PathBuf, bool>,
     trimmer: Trimmer,
+    alarm: Alarm,
     reporter: Arc<Reporter>,
     stats_at: Option<Instant>,
     lost: u64,
@@ -78,6 +84,7 @@ impl Core {
         engine: Engine,
         writer: Writer,
         trimmer: Trimmer,
+        alarm: Alarm,
         reporter: Arc<Reporter>,
     ) -> Self {
         let stats_at = reporter
@@ -91,6 +98,7 @@ impl Core {
             watches: WatchSet::default(),
             roots: BTreeMap::new(),
             trimmer,
+            alarm,
             reporter,
             stats_at,
             lost: 0,
@@ -107,14 +115,34 @@ impl Core {
         };
         self.writer.journal(&entry);
         self.watches = watches;
-        let changes = self.engine.reconcile(&self.watches)?;
+        let changes = self.reconcile()?;
         self.say_changes(&changes);
+        self.note_policy();
         for watch in self.watches.iter() {
             self.writer.journal(&Entry::Add(subject(watch)));
         }
         self.look_at_roots();
         self.writer.flush(&self.reporter);
         Ok(())
+    }
+
+    /// Makes the marks fit what is watched and what the rules have to see.
+    fn reconcile(&mut self) -> io::Result<Changes> {
+        let all = self.alarm.watchman.with_needs(&self.watches);
+        self.engine.reconcile(&all)
+    }
+
+    fn note_policy(&mut self) {
+        let policy = self.alarm.watchman.policy();
+        let (rules, jobs) = (policy.rules.len(), policy.jobs.list().len());
+        if rules + jobs > 0 {
+            self.writer.journal(&Entry::Policy {
+                rules: rules as u64,
+                jobs: jobs as u64,
+            });
+            let text = format!("policy: {rules} rules and {jobs} jobs are in force");
+            self.reporter.say(Level::Info, &text);
+        }
     }
 
     /// The time of the last line in a group's log.
@@ -131,7 +159,16 @@ impl Core {
             until,
             cause: "downtime",
         };
-        self.writer.loss(&groups(&self.watches), &loss);
+        self.writer.loss(&groups(&self.watches, &self.alarm), &loss);
+        self.writer.flush(&self.reporter);
+    }
+
+    fn note_hook(&mut self, ended: &Ended) {
+        self.writer.journal(&Entry::Hook {
+            rule: &ended.rule,
+            ended: &ended.how,
+            output: &ended.output,
+        });
         self.writer.flush(&self.reporter);
     }
 
@@ -162,6 +199,7 @@ impl Core {
                 }
                 Ok(Message::MountsChanged) => self.follow_mounts(),
                 Ok(Message::Cleaned { log, report }) => self.note_cleaning(&log, &report),
+                Ok(Message::HookEnded(ended)) => self.note_hook(&ended),
                 Ok(Message::Reload) => self.reload(),
                 Ok(Message::Stop(reason)) => return reason,
                 Err(RecvTimeoutError::Timeout) => self.tend(),
@@ -229,7 +267,7 @@ impl Core {
     fn step(&mut self) {
         self.step_engine(false);
         if std::mem::take(&mut self.mounts_moved) {
-            match self.engine.reconcile(&self.watches) {
+            match self.reconcile() {
                 Ok(changes) => self.say_changes(&changes),
                 Err(error) => self.reporter.say(
                     Level::Warning,
@@ -276,6 +314,7 @@ impl Core {
             reporter,
             lost,
             mounts_moved,
+            alarm,
             ..
         } = self;
         let stepped = engine.step(all, reporter, &mut |outcome| match outcome {
@@ -288,7 +327,17 @@ impl Core {
                         String::from_utf8_lossy(&event.path).escape_debug()
                     )
                 });
+                alarm.watchman.tag(event);
                 writer.event(group, event, reporter);
+            }
+            Outcome::Rule {
+                rule,
+                event,
+                mut doer,
+            } => {
+                if let Some(alert) = alarm.watchman.judge(rule, event, &mut doer) {
+                    alarm.raise(&alert, event, writer, reporter);
+                }
             }
             Outcome::RootMayBeGone { root } => root_gone(roots, watches, writer, reporter, root),
             Outcome::RootMayBeBack { root } => root_back(roots, watches, writer, reporter, root),
@@ -296,7 +345,7 @@ impl Core {
             Outcome::NewDirectory { .. } => {}
             Outcome::Lost(loss) => {
                 *lost += loss.count.unwrap_or(1);
-                writer.loss(&groups(watches), &loss);
+                writer.loss(&groups(watches, alarm), &loss);
                 let count = number_of(&loss);
                 reporter.say_folded(
                     Level::Error,
@@ -305,7 +354,7 @@ impl Core {
                 );
             }
             Outcome::ProcessesLost(loss) => {
-                writer.loss(&groups(watches), &loss);
+                writer.loss(&groups(watches, alarm), &loss);
                 let count = number_of(&loss);
                 let what = format!(
                     "{count} process records lost: who did something may be unknown, and missing in the log of a command group"
@@ -347,7 +396,7 @@ impl Core {
         self.settle();
         let before = self.watches.clone();
         self.watches.add_or_replace(watch.clone());
-        let changes = match self.engine.reconcile(&self.watches) {
+        let changes = match self.reconcile() {
             Ok(changes) => changes,
             Err(error) => return self.undo(before, &error.to_string()),
         };
@@ -378,7 +427,7 @@ impl Core {
 
     fn undo(&mut self, before: WatchSet, why: &str) -> Reply {
         self.watches = before;
-        if let Err(error) = self.engine.reconcile(&self.watches) {
+        if let Err(error) = self.reconcile() {
             self.reporter
                 .say(Level::Error, &format!("cannot restore the marks: {error}"));
         }
@@ -395,7 +444,7 @@ impl Core {
             );
             return Reply::refused(what, None);
         }
-        if let Err(error) = self.engine.reconcile(&self.watches) {
+        if let Err(error) = self.reconcile() {
             self.reporter.say(
                 Level::Warning,
                 &format!("cannot take back the marks: {error}"),
@@ -413,7 +462,7 @@ impl Core {
 
     fn follow_mounts(&mut self) {
         self.settle();
-        match self.engine.reconcile(&self.watches) {
+        match self.reconcile() {
             Ok(changes) => self.say_changes(&changes),
             Err(error) => self.reporter.say(
                 Level::Warning,
@@ -469,8 +518,17 @@ impl Core {
             }
         };
         say_bad_lines(&self.reporter, &bad);
+        match self.alarm.watchman.reload() {
+            Ok(true) => self.note_policy(),
+            Ok(false) => {}
+            Err(error) => {
+                whole = false;
+                let text = format!("the policy stays as it was: {error}");
+                self.reporter.say(Level::Warning, &text);
+            }
+        }
         let old = std::mem::replace(&mut self.watches, wanted);
-        let changes = self.engine.reconcile(&self.watches);
+        let changes = self.reconcile();
         for watch in old
             .iter()
             .filter(|watch| !self.watches.iter().any(|new| new == *watch))
@@ -492,7 +550,11 @@ impl Core {
         }
         self.look_at_roots();
         self.writer.flush(&self.reporter);
-        let what = if whole { "store and config" } else { "store" };
+        let what = if whole {
+            "store, config and policy are"
+        } else {
+            "what could be read is"
+        };
         self.reporter
             .say(Level::Info, &format!("{what} read again"));
     }
@@ -572,8 +634,11 @@ fn number_of(loss: &Loss) -> String {
     )
 }
 
-fn groups(watches: &WatchSet) -> Vec<GroupName> {
+fn groups(watches: &WatchSet, alarm: &Alarm) -> Vec<GroupName> {
     let mut groups: Vec<GroupName> = Vec::new();
+    if !alarm.watchman.policy().rules.is_empty() {
+        groups.push(GroupName::alerts());
+    }
     for watch in watches.iter() {
         if !groups.contains(&watch.group) {
             groups.push(watch.group.clone());

@@ -12,15 +12,18 @@ use tokio::io::Interest;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::unbounded_channel;
 
+use super::alarm::Alarm;
 use super::control::Control;
 use super::core::{Core, Message, say_bad_lines};
 use super::engine::{Engine, open_group};
 use super::feed::{self, Feed};
+use super::hooks::{self, Hooks};
 use super::live::Hub;
 use super::lock::DaemonLock;
 use super::marks::Dialect;
 use super::report::{Level, Reporter};
 use super::trim::Trimmer;
+use super::watchman::Watchman;
 use super::writer::{Writer, crashed_at};
 use crate::config::{Chain, Config};
 use crate::log::append::AppenderConfig;
@@ -33,14 +36,18 @@ use crate::sys::files::as_user;
 use crate::sys::{async_fd, clock};
 
 /// Records until a signal says stop.
-pub fn run_daemon(config: Config, debug: bool) -> anyhow::Result<ExitCode> {
+pub fn run_daemon(config: Config, watchman: Watchman, debug: bool) -> anyhow::Result<ExitCode> {
     let reporter = Arc::new(Reporter::new(debug));
-    let code = record(config, &reporter);
+    let code = record(config, watchman, &reporter);
     reporter.finish();
     code
 }
 
-fn record(config: Config, reporter: &Arc<Reporter>) -> anyhow::Result<ExitCode> {
+fn record(
+    config: Config,
+    watchman: Watchman,
+    reporter: &Arc<Reporter>,
+) -> anyhow::Result<ExitCode> {
     let (group, dialect) = open_group(config.test.legacy_fanotify).map_err(NoFanotify)?;
     let lock = DaemonLock::take(&config.paths.lock, config.owner)?;
     let store = Store::open(&config.paths.store_file, config.owner);
@@ -53,7 +60,9 @@ fn record(config: Config, reporter: &Arc<Reporter>) -> anyhow::Result<ExitCode> 
         .context("cannot start")?;
     let (to_core, inbox) = channel();
     let hub = Arc::new(Hub::default());
-    let (feed, mut core) = assemble(&config, group, dialect, reporter, &to_core, &hub)?;
+    let (hooks, calls) = Hooks::new();
+    let alarm = Alarm::new(watchman, hooks);
+    let (feed, mut core) = assemble(&config, group, dialect, reporter, &to_core, &hub, alarm)?;
     let code = runtime.block_on(async {
         let control = Control::bind(&config.paths.socket, config.uid, config.owner)?;
         if let Some(error) = &control.not_handed_over {
@@ -87,6 +96,7 @@ fn record(config: Config, reporter: &Arc<Reporter>) -> anyhow::Result<ExitCode> 
         to_core.send(Message::Wake).ok();
         let delay = config.test.read_delay;
         let stop = to_core.clone();
+        let calling = tokio::spawn(hooks::serve(calls, to_core.clone()));
         let attended = attend(feed, delay, control, to_core, reporter, core_ended).await;
         if let Err(error) = &attended {
             // The core holds a way to itself, for what trims its logs; nothing else would end it.
@@ -95,6 +105,7 @@ fn record(config: Config, reporter: &Arc<Reporter>) -> anyhow::Result<ExitCode> 
         attended?;
         let ended = tokio::task::spawn_blocking(move || working.join()).await;
         part(&hub).await;
+        calling.abort();
         match ended {
             Ok(Ok(true)) => {}
             Ok(Ok(false)) => anyhow::bail!("not everything that was captured could be written"),
@@ -149,6 +160,7 @@ fn assemble(
     reporter: &Arc<Reporter>,
     to_core: &Sender<Message>,
     hub: &Arc<Hub>,
+    alarm: Alarm,
 ) -> anyhow::Result<(Arc<Feed>, Core)> {
     let options = FeedOptions {
         perf: !config.test.no_perf,
@@ -220,6 +232,7 @@ fn assemble(
         engine,
         writer,
         trimmer,
+        alarm,
         reporter.clone(),
     );
     Ok((feed, core))

@@ -1,12 +1,14 @@
 //! The machinery around the pipeline: feed, engine, marks, daemon.
 #![forbid(unsafe_code)]
 
+pub mod alarm;
 pub mod ask;
 pub mod control;
 pub mod core;
 pub mod daemon;
 pub mod engine;
 pub mod feed;
+pub mod hooks;
 mod inodes;
 pub mod live;
 pub mod lock;
@@ -14,6 +16,7 @@ pub mod marks;
 mod programs;
 pub mod report;
 pub mod trim;
+pub mod watchman;
 pub mod ways;
 pub mod writer;
 

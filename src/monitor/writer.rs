@@ -11,6 +11,7 @@ use super::live::{Hub, Interest, Subscription};
 use super::report::{Level, Reporter};
 use crate::config::Sync;
 use crate::event::{FileEvent, WallTime};
+use crate::log::alert::{Note, encode_alert};
 use crate::log::append::{Appender, AppenderConfig, FlushReport};
 use crate::log::journal::{self, Entry};
 use crate::log::line::{self, Gap};
@@ -125,6 +126,31 @@ impl Writer {
         if appender.pending_bytes() >= FLUSH_AT && self.retry_at.is_none() {
             self.flush(reporter);
         }
+    }
+
+    /// Queues the line of an alert.
+    pub fn alert(&mut self, event: &FileEvent, note: &Note<'_>) -> Vec<u8> {
+        let Self {
+            logs,
+            appender,
+            live,
+            ..
+        } = self;
+        let group = GroupName::alerts();
+        let log = open(logs, appender, &group);
+        let mut event = event.clone();
+        event.time = event.time.max(log.last);
+        log.last = event.time;
+        let mut line = Vec::new();
+        encode_alert(&event, note, &mut line);
+        live.queue(
+            appender,
+            &log.file_name,
+            (&group, Some(&event)),
+            event.time,
+            |out| out.extend_from_slice(&line),
+        );
+        line
     }
 
     /// Queues what was lost: a line in the log of each group and one in the journal.

@@ -167,6 +167,21 @@ pub struct WatchOptions {
     pub max_depth: Option<u32>,
 }
 
+/// Who is told of what a watch sees.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Audience {
+    /// The log of its group.
+    #[default]
+    Log,
+    /// A rule, for the processes of these groups; of all when there is none.
+    Rule {
+        /// Which rule.
+        number: u16,
+        /// Names of groups.
+        cmds: Vec<String>,
+    },
+}
+
 /// A path watched for a command group. Made by [`Watch::new`], so that it is always valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watch {
@@ -186,6 +201,8 @@ pub struct Watch {
     pub size: Option<SizeFilter>,
     /// Exclude patterns.
     pub exclude: Vec<String>,
+    /// Who is told.
+    pub audience: Audience,
     size_as_typed: Option<String>,
     globs: GlobSet,
 }
@@ -240,6 +257,7 @@ impl Watch {
             size_as_typed: options.size.clone(),
             globs: GlobSet::parse(&exclude)?,
             exclude,
+            audience: Audience::Log,
         })
     }
 

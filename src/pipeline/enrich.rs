@@ -11,7 +11,6 @@ use super::probe::Probe;
 use super::tell::Deed;
 use super::window::{At, Object, Rec};
 use crate::event::{Attribution, EventType, FileEvent};
-use crate::monitored::GroupName;
 use crate::proc_cache::{Membership, Moment, Part, ProcTable, Span, Who};
 
 /// What was already found out about the processes of the batch at hand.
@@ -111,11 +110,51 @@ impl People {
     }
 }
 
+/// The process of an event, for whoever has to know more of it than stands in the line.
+#[derive(Debug)]
+pub struct Doer<'a> {
+    procs: &'a mut ProcTable,
+    who: Option<Who>,
+    pid: u32,
+    own_pid: u32,
+}
+
+impl Doer<'_> {
+    /// A number that no other process ever has, as far as it is known at all.
+    pub fn life(&self) -> u64 {
+        let unknown = UNKNOWN_LIVES + u64::from(self.pid);
+        self.who.as_ref().map_or(unknown, Who::life)
+    }
+
+    /// That of its topmost ancestor, itself included, in one of the command groups.
+    pub fn head(&mut self, groups: &[String]) -> u64 {
+        let head = self.who.as_ref();
+        let head = head.and_then(|who| self.procs.head_in(who, groups));
+        head.unwrap_or_else(|| self.life())
+    }
+
+    /// Whether it is in a command group, or may be.
+    pub fn is_in(&mut self, group: &str) -> bool {
+        let who = self.who.as_ref();
+        who.is_some_and(|who| self.procs.belongs(who, group))
+    }
+
+    /// Whether it is the recorder or was started by it.
+    pub fn is_ours(&mut self) -> bool {
+        let who = self.who.as_ref();
+        self.pid == self.own_pid
+            || who.is_some_and(|who| self.procs.descends_from(who, self.own_pid))
+    }
+}
+
+/// Processes that are not known have numbers from here on.
+const UNKNOWN_LIVES: u64 = 1 << 63;
+
 impl Pipeline {
     /// Whether the process of a deed belongs to a group.
     pub(super) fn is_in_group(&mut self, kind: EventType, deed: Deed, number: u16) -> bool {
         let group = &self.rules.groups[usize::from(number)];
-        if group.is_global() {
+        if group.members.is_empty() {
             return true;
         }
         let person = self
@@ -127,8 +166,12 @@ impl Pipeline {
         let (membership, only_at) = match &person.who {
             Some(who) => {
                 let moving = self.procs.has_moving_ancestors(who);
-                let found = self.procs.membership(who, group.as_str());
-                (found, moving.then_some(deed.place))
+                let found = group.members.iter();
+                let found = found.map(|member| self.procs.membership(who, member)).max();
+                (
+                    found.unwrap_or(Membership::No),
+                    moving.then_some(deed.place),
+                )
             }
             None => (Membership::No, None),
         };
@@ -143,12 +186,9 @@ impl Pipeline {
 
     /// Fills in the fields about the process.
     pub(super) fn name_process(&mut self, event: &mut FileEvent, deed: Deed, group: u16) {
+        let told = self.rules.groups.get(usize::from(group));
         let chained = self.settings.chain_always
-            || !self
-                .rules
-                .groups
-                .get(usize::from(group))
-                .is_some_and(GroupName::is_global);
+            || told.is_none_or(|told| told.rule.is_some() || !told.name.is_global());
         let moment = deed.moment(event.kind);
         let person = self.people.person(&mut self.procs, deed.pid, moment);
         event.pid = deed.pid;
@@ -181,6 +221,19 @@ impl Pipeline {
             Attribution::Exact => {}
             Attribution::Ambiguous => self.counts.ambiguous += 1,
             Attribution::Unknown => self.counts.unknown += 1,
+        }
+    }
+
+    /// The process of a deed, as [`Pipeline::name_process`] found it.
+    pub(super) fn doer(&mut self, kind: EventType, deed: Deed) -> Doer<'_> {
+        let person = self
+            .people
+            .person(&mut self.procs, deed.pid, deed.moment(kind));
+        Doer {
+            who: person.who.clone(),
+            pid: deed.pid,
+            own_pid: self.settings.own_pid,
+            procs: &mut self.procs,
         }
     }
 

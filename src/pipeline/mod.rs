@@ -33,6 +33,7 @@ use crate::event::{EventType, FileEvent, WallTime};
 use crate::fid_parser::raw::{FsId, HandleKey};
 use crate::monitored::{GroupName, WatchSet};
 use crate::proc_cache::{ProcChange, ProcRecord, ProcTable};
+pub use enrich::Doer;
 use probe::Probe;
 
 /// What was read in one go from one group of marks.
@@ -89,6 +90,15 @@ pub enum Outcome<'a> {
         group: &'a GroupName,
         /// The line.
         event: &'a mut FileEvent,
+    },
+    /// An event that a rule has to judge.
+    Rule {
+        /// Which rule.
+        rule: u16,
+        /// The event.
+        event: &'a FileEvent,
+        /// Whose deed it was.
+        doer: Doer<'a>,
     },
     /// Something was made, or moved to, where a watched path is or leads through.
     RootMayBeBack {

@@ -10,7 +10,7 @@ use crate::dir_cache::{DirTree, NodeId, Place};
 use crate::event::TypeSet;
 use crate::filters::scope::Scope;
 use crate::filters::size::SizeFilter;
-use crate::monitored::{GroupName, WatchSet};
+use crate::monitored::{Audience, GroupName, Watch, WatchSet};
 
 /// A watch in the form in which events are compared with it.
 #[derive(Debug)]
@@ -25,21 +25,54 @@ pub(super) struct Rule {
 #[derive(Debug, Default)]
 pub(super) struct Rules {
     pub(super) rules: Vec<Rule>,
-    pub(super) groups: Vec<GroupName>,
+    pub(super) groups: Vec<Group>,
+}
+
+/// Who is told of events, and of whose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Group {
+    /// Whose log; what a rule is told of goes into none.
+    pub(super) name: GroupName,
+    /// Which rule.
+    pub(super) rule: Option<u16>,
+    /// Only of processes in one of these groups; of all when there is none.
+    pub(super) members: Vec<String>,
+}
+
+impl Group {
+    fn of(watch: &Watch) -> Self {
+        let name = watch.group.clone();
+        match &watch.audience {
+            Audience::Log if name.is_global() => Self {
+                name,
+                rule: None,
+                members: Vec::new(),
+            },
+            Audience::Log => Self {
+                members: vec![name.as_str().to_owned()],
+                name,
+                rule: None,
+            },
+            Audience::Rule { number, cmds } => Self {
+                name,
+                rule: Some(*number),
+                members: cmds.clone(),
+            },
+        }
+    }
 }
 
 impl Rules {
     pub(super) fn new(watches: &WatchSet) -> Self {
-        let mut groups: Vec<GroupName> = Vec::new();
+        let mut groups: Vec<Group> = Vec::new();
         let mut rules: Vec<Rule> = Vec::new();
         for watch in watches.iter() {
-            let group = groups
-                .iter()
-                .position(|group| *group == watch.group)
-                .unwrap_or_else(|| {
-                    groups.push(watch.group.clone());
-                    groups.len() - 1
-                });
+            let group = Group::of(watch);
+            let known = groups.iter().position(|known| *known == group);
+            let group = known.unwrap_or_else(|| {
+                groups.push(group);
+                groups.len() - 1
+            });
             rules.push(Rule {
                 scope: watch.scope(),
                 types: watch.types_or_default(),

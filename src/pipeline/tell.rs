@@ -530,13 +530,23 @@ impl Pipeline {
             exe: None,
             other_path: other,
             attribution: Attribution::Exact,
+            job: None,
         };
         self.name_process(&mut event, deed, group);
-        self.counts.told += 1;
-        sink(Outcome::Log {
-            group: &self.rules.groups[usize::from(group)],
-            event: &mut event,
-        });
+        match self.rules.groups[usize::from(group)].rule {
+            Some(rule) => sink(Outcome::Rule {
+                rule,
+                event: &event,
+                doer: self.doer(kind, deed),
+            }),
+            None => {
+                self.counts.told += 1;
+                sink(Outcome::Log {
+                    group: &self.rules.groups[usize::from(group)].name,
+                    event: &mut event,
+                });
+            }
+        }
     }
 
     /// Applies what the record says about directories; the tree then shows the state behind it.

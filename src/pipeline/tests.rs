@@ -184,6 +184,17 @@ impl Bench {
         } = self;
         *now += 1_000_000;
         pipeline.step(batches, *now, table, &mut |outcome| match outcome {
+            Outcome::Rule {
+                rule,
+                event,
+                mut doer,
+            } => lines.push(format!(
+                "rule {rule}: {} {} ours={} life={}",
+                event.kind,
+                String::from_utf8_lossy(&event.path),
+                doer.is_ours(),
+                doer.life() > 0
+            )),
             Outcome::Log { group, event } => {
                 let path = String::from_utf8_lossy(&event.path);
                 let who = match event.pid {

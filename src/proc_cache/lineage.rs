@@ -72,6 +72,45 @@ impl ProcTable {
         best
     }
 
+    /// The life of the topmost ancestor of `who`, itself included, that has or had the name of one of the
+    /// groups.
+    pub fn head_in(&self, who: &Who, groups: &[String]) -> Option<u64> {
+        let comms: Vec<_> = groups
+            .iter()
+            .map(|group| Comm::from(group.as_str()))
+            .collect();
+        let names = groups.iter().zip(&comms);
+        let names: Vec<_> = names.map(|(group, comm)| (group, comm.text())).collect();
+        let is_one = |life: &Process, when: u64| {
+            names.iter().any(|(group, comm)| {
+                let named = Named { group, comm };
+                named.was_name_of(life, when)
+            })
+        };
+        let (life, _) = self.place(who.at)?;
+        let mut head = is_one(life, who.at.span.to).then_some(life.serial);
+        let mut next = life.parent;
+        while let Some(life) = next.and_then(|id| self.lives.get(id)) {
+            if is_one(life, who.at.span.to) {
+                head = Some(life.serial);
+            }
+            next = life.parent;
+        }
+        head
+    }
+
+    /// Whether the process `pid`, which runs, is an ancestor of `who`.
+    pub fn descends_from(&self, who: &Who, pid: u32) -> bool {
+        let mut next = self.place(who.at).and_then(|(life, _)| life.parent);
+        while let Some(life) = next.and_then(|id| self.lives.get(id)) {
+            if life.pid == pid {
+                return true;
+            }
+            next = life.parent;
+        }
+        false
+    }
+
     /// Whether an ancestor of `who` became something else within the read of the event: then the answer
     /// about a group holds for that event alone.
     pub fn has_moving_ancestors(&self, who: &Who) -> bool {

@@ -72,6 +72,11 @@ pub struct Who {
 }
 
 impl Who {
+    /// A number that no other process ever has.
+    pub fn life(&self) -> u64 {
+        self.at.serial
+    }
+
     /// Whether the answer is the same for another event of that process at the place `place` that
     /// was read together with the one it was asked for.
     pub fn holds_at(&self, place: Option<u64>) -> bool {

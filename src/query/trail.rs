@@ -470,6 +470,7 @@ mod tests {
                     chain: "".into(),
                     exe: None,
                     attribution: Attribution::Exact,
+                    job: None,
                 }
             };
             Self(lines.iter().enumerate().map(event).collect())

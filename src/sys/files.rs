@@ -1,8 +1,9 @@
 //! Files that root makes for somebody else: <https://man7.org/linux/man-pages/man2/open.2.html>
 
+use std::ffi::CStr;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd};
 use std::os::unix::fs::{
     DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, fchown,
 };
@@ -151,6 +152,14 @@ pub fn wait_unread(pipe: BorrowedFd<'_>) -> io::Result<()> {
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Makes a file that is nowhere but in memory. `name` is for whoever looks at /proc.
+pub fn in_memory(name: &CStr) -> io::Result<File> {
+    // SAFETY: `name` is a NUL-terminated string that outlives the call.
+    let fd = cvt(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) })?;
+    // SAFETY: the kernel has just handed out this descriptor and nobody else owns it.
+    Ok(unsafe { File::from_raw_fd(fd) })
 }
 
 /// Sets the permission bits of an open file.

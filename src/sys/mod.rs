@@ -21,6 +21,7 @@ pub mod handle;
 pub mod mount;
 pub mod netlink;
 pub mod perf;
+pub mod process;
 pub mod statfs;
 pub mod terminal;
 

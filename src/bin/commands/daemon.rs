@@ -1,15 +1,18 @@
 //! `fsmon daemon`
 
+use std::path::PathBuf;
+
 use fsmon::config::{CacheSettings, Config};
 use fsmon::monitor::{NoFanotify, run_daemon};
 
+use super::policy::watchman;
 use super::{Failure, Outcome};
 
 /// Records; needs root.
 ///
 /// Watches what is in the store, and what `fsmon add` brings while it runs. Logs go to
 /// ~/.local/state/fsmon. Prints `ready` on stdout when it records. SIGTERM and SIGINT end it in order;
-/// SIGHUP reads the store again.
+/// SIGHUP reads store, configuration and policy again.
 ///
 /// The cache settings also stand in fsmon.toml, section [cache]; the command line wins.
 #[derive(clap::Args)]
@@ -35,6 +38,9 @@ pub(crate) struct Args {
     /// Size of one read from the kernel, 4096 to 1048576 [default: 32768].
     #[arg(long, value_name = "BYTES")]
     buffer_size: Option<u64>,
+    /// Rules about what may happen; SIGHUP reads them again [default: /etc/fsmon/policy.toml, if it is there].
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
@@ -47,7 +53,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
         buffer_size: args.buffer_size,
     })
     .map_err(Failure::usage)?;
-    run_daemon(config, args.debug).map_err(|error| {
+    let watchman = watchman(args.policy.as_deref())?;
+    run_daemon(config, watchman, args.debug).map_err(|error| {
         let hint = error.downcast_ref().and_then(NoFanotify::hint);
         let failure = Failure::from(error);
         match hint {

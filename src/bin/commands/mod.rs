@@ -8,6 +8,7 @@ pub(crate) mod daemon;
 pub(crate) mod init;
 mod look;
 pub(crate) mod monitored;
+pub(crate) mod policy;
 mod progress;
 pub(crate) mod query;
 pub(crate) mod question;

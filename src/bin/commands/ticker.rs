@@ -185,6 +185,7 @@ mod tests {
             exe: None,
             other_path: None,
             attribution: Attribution::Exact,
+            job: None,
         }
     }
 

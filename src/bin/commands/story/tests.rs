@@ -47,6 +47,7 @@ impl Picture {
             exe: Some(format!("/usr/bin/{}", who[1]).into()),
             other_path: words.next().map(Into::into),
             attribution: Attribution::Exact,
+            job: None,
         };
         change(&mut event);
         self.lines.push(LogLine::Event(event));
