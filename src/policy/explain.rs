@@ -261,9 +261,12 @@ fn quoted(text: &str) -> String {
 fn length(span: Duration) -> String {
     let millis = span.as_millis();
     for (unit, size) in [("h", 3_600_000), ("m", 60_000), ("s", 1000)] {
-        if millis > 0 && millis % size == 0 {
+        if millis > 0 && millis.is_multiple_of(size) {
             return format!("{}{unit}", millis / size);
         }
     }
     format!("{millis}ms")
 }
+
+#[cfg(test)]
+mod tests;

@@ -133,3 +133,95 @@ impl PartialEq for Jobs {
 }
 
 impl Eq for Jobs {}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn job(id: &str, roots: &[(Role, &str)]) -> Job {
+        let roots = roots.iter().map(|(role, path)| Root {
+            role: *role,
+            path: path.as_bytes().to_vec(),
+        });
+        Job {
+            id: id.to_owned(),
+            roots: roots.collect(),
+        }
+    }
+
+    #[test]
+    fn the_longest_directory_wins_by_whole_components() {
+        let jobs = Jobs::new(vec![
+            job(
+                "a",
+                &[(Role::Rootfs, "/a/root"), (Role::Workspace, "/a/root/work")],
+            ),
+            job(
+                "b",
+                &[
+                    (Role::Cache, "/a/root/work"),
+                    (Role::Export, "/a/root/work/out"),
+                ],
+            ),
+        ]);
+        for (path, tag) in [
+            ("/a/root", Some(("a", Role::Rootfs))),
+            ("/a/root/", Some(("a", Role::Rootfs))),
+            ("/a/root/x", Some(("a", Role::Rootfs))),
+            ("/a/root2", None),
+            ("/a", None),
+            ("/", None),
+            ("", None),
+            ("/a/root/work/x", Some(("a", Role::Workspace))),
+            ("/a/root/work/out/x/y/z", Some(("b", Role::Export))),
+            ("/a/root/works", Some(("a", Role::Rootfs))),
+        ] {
+            let found = jobs.tag(path.as_bytes()).map(|tag| (tag.job_id, tag.role));
+            assert_eq!(found, tag, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_root_holds_everything() {
+        let jobs = Jobs::new(vec![job("all", &[(Role::Rootfs, "/")])]);
+        for path in ["/", "/a", "/a/b"] {
+            assert_eq!(jobs.tag(path.as_bytes()).unwrap().job_id, "all");
+        }
+    }
+
+    fn path() -> impl Strategy<Value = String> {
+        proptest::collection::vec("[ab]{1,2}", 0..6)
+            .prop_map(|names| format!("/{}", names.join("/")))
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_trying_all(
+            roots in proptest::collection::vec((path(), 0_usize..4, 0_usize..5), 0..30),
+            paths in proptest::collection::vec(path(), 1..30),
+        ) {
+            let mut list: Vec<Job> = (0..5).map(|at| job(&at.to_string(), &[])).collect();
+            for (path, role, job) in roots {
+                list[job].roots.push(Root { role: Role::ALL[role], path: path.into_bytes() });
+            }
+            let jobs = Jobs::new(list.clone());
+            for path in paths {
+                let mut best: Option<(usize, &str, Role)> = None;
+                for job in &list {
+                    for root in &job.roots {
+                        let length = if root.path == b"/" { 0 } else { root.path.len() };
+                        if crate::policy::is_at_or_below(path.as_bytes(), &root.path)
+                            && best.is_none_or(|best| length > best.0)
+                        {
+                            best = Some((length, &job.id, root.role));
+                        }
+                    }
+                }
+                let found = jobs.tag(path.as_bytes()).map(|tag| (tag.job_id, tag.role));
+                prop_assert_eq!(found, best.map(|(_, id, role)| (id, role)));
+            }
+        }
+    }
+}

@@ -227,3 +227,6 @@ fn is_meant(whom: &Whom, event: &FileEvent, who: &mut dyn Acquaintance) -> bool 
 fn is_in_any(path: &[u8], dirs: &[Vec<u8>]) -> bool {
     dirs.iter().any(|dir| is_at_or_below(path, dir))
 }
+
+#[cfg(test)]
+mod tests;

@@ -146,7 +146,7 @@ fn unknown_keys(fields: &mut Fields<'_>, kind: Option<Kind>) {
         let name = name.map_or("any", |(name, _)| name);
         let what = if key.value == "deny" {
             format!(
-                "'deny' cannot be part of a {name} rule: fanotify can refuse opens and reads only, not create, unlink and rename"
+                "'deny' cannot be part of the kind '{name}': fanotify can refuse opens and reads only, not create, unlink and rename"
             )
         } else if owners.is_empty() {
             let known = COMMON_KEYS.iter().chain(kind.map_or(&[][..], Kind::keys));
@@ -157,7 +157,7 @@ fn unknown_keys(fields: &mut Fields<'_>, kind: Option<Kind>) {
             )
         } else {
             format!(
-                "'{}' means nothing in a {name} rule; it belongs to {}",
+                "'{}' means nothing in the kind '{name}'; it belongs to {}",
                 key.value,
                 in_words(owners)
             )
@@ -353,3 +353,6 @@ const COMMON_KEYS: [&str; 9] = [
     "hook_user",
     "hook_timeout",
 ];
+
+#[cfg(test)]
+mod tests;
