@@ -192,128 +192,7 @@ id = "x"
 
 #[test]
 fn each_mistake_is_a_sentence() {
-    let canary = "[[rule]]\nname = \"r\"\nkind = \"canary\"\npaths = \"/a\"\n";
-    let burst = "[[rule]]\nname = \"r\"\nkind = \"burst\"\ncount = 2\nwindow = \"1s\"\n";
-    let secret = "[[rule]]\nname = \"r\"\nkind = \"secret\"\npaths = \"/a\"\n";
-    let outside = "[[rule]]\nname = \"r\"\nkind = \"outside\"\ninside = \"/a\"\ncmd = \"x\"\n";
-    for (head, body, said) in [
-        (
-            canary,
-            "on = [\"deleted\"]\ndeny = true",
-            "line 6: 'deny' refuses opens, so 'on' has to have \"opened\"",
-        ),
-        (
-            canary,
-            "on = []",
-            "line 5: 'on' is an empty list: name at least one, or leave 'on' out",
-        ),
-        (
-            canary,
-            "count = 5",
-            "line 5: 'count' means nothing in the kind 'canary'; it belongs to burst",
-        ),
-        (
-            canary,
-            "deny = 1",
-            "line 5: 'deny' has to be true or false, not a number",
-        ),
-        (
-            canary,
-            "cmd = \"a/b\"",
-            "line 5: 'a/b' is not a command group: it is the name of a program, without '/' and control characters",
-        ),
-        (
-            canary,
-            "cmd = [\"ok\",\n3]",
-            "line 6: 'cmd' has to be text or a list of texts, not a number",
-        ),
-        (
-            canary,
-            "user = -1",
-            "line 5: 'user' has to be a name, a number or a list of them, not a number",
-        ),
-        (
-            canary,
-            "user = \"a:b\"",
-            "line 5: 'a:b' is not the name or number of a user",
-        ),
-        (
-            canary,
-            "hook_user = \"u\"",
-            "line 5: 'hook_user' without a 'hook' means nothing",
-        ),
-        (canary, "hook = \"  \"", "line 5: 'hook' names no program"),
-        (
-            canary,
-            "hook = \"x\"\nhook_timeout = \"0\"",
-            "line 6: 'hook_timeout' has to be longer than nothing",
-        ),
-        (
-            canary,
-            "cooldown = \"1x\"",
-            "line 5: cooldown: '1x' is not a span of time: use numbers with ms, s, m, h, such as 250ms or 1m30s",
-        ),
-        (
-            canary,
-            "\"a\\u001b\" = 1",
-            "line 5: 'a\\u{1b}' is not known; a rule can have cmd, cooldown, deny, except_cmd, hook, hook_timeout, hook_user, kind, name, on, paths, user",
-        ),
-        (
-            burst,
-            "deny = true",
-            "line 6: 'deny' cannot be part of the kind 'burst': fanotify can refuse opens and reads only, not create, unlink and rename",
-        ),
-        (
-            outside,
-            "deny = true",
-            "line 6: 'deny' cannot be part of the kind 'outside': fanotify can refuse opens and reads only, not create, unlink and rename",
-        ),
-        (
-            burst,
-            "per = \"tree\"",
-            "line 6: per = \"tree\" needs 'cmd': whose descent counts as one",
-        ),
-        (
-            burst,
-            "per = \"user\"",
-            "line 6: 'user' cannot be counted by: process or tree",
-        ),
-        (
-            burst,
-            "below = \"/a/../b\"",
-            "line 6: '/a/../b' is not a directory for 'below': it has to be absolute, without '.', '..' and empty components",
-        ),
-        (
-            secret,
-            "",
-            "line 1: a secret rule needs 'cmd' or 'user': whose opens are meant",
-        ),
-        (
-            secret,
-            "user = 0\non = [\"opened\", \"deleted\"]",
-            "line 6: a secret rule alerts on \"opened\" alone, not on 'deleted'; a canary rule can",
-        ),
-        (
-            outside,
-            "below = []",
-            "line 6: 'below' is an empty list: name at least one, or leave 'below' out",
-        ),
-        (
-            "[rule]\n",
-            "name = \"x\"",
-            "line 1: write [[rule]], with two brackets on each side",
-        ),
-        (
-            "job = [1,\n",
-            "{ id = \"x\", cache = \"/c\" }]",
-            "line 1: 'job' has to be a table, not a number",
-        ),
-        (
-            "[[job]]\nid = \"a\"\ncache = \"/c\"\n",
-            "[[job]]\nid = \"a\"\ncache = \"/d\"",
-            "line 5: 'a' is the id of a job already, on line 2",
-        ),
-    ] {
+    for (head, body, said) in SENTENCES {
         assert_eq!(mistake(&format!("{head}{body}")), said);
     }
     let long = "x".repeat(65);
@@ -325,7 +204,7 @@ fn each_mistake_is_a_sentence() {
         );
     }
     assert!(
-        mistake(&canary.replace("\"/a\"", "\"rel\""))
+        mistake(&CANARY.replace("\"/a\"", "\"rel\""))
             .starts_with("line 4: 'rel' is not a path pattern")
     );
 }
@@ -424,3 +303,128 @@ fn line() -> impl Strategy<Value = String> {
         "[ -~é]{0,12}",
     ]
 }
+
+const CANARY: &str = "[[rule]]\nname = \"r\"\nkind = \"canary\"\npaths = \"/a\"\n";
+const BURST: &str = "[[rule]]\nname = \"r\"\nkind = \"burst\"\ncount = 2\nwindow = \"1s\"\n";
+const SECRET: &str = "[[rule]]\nname = \"r\"\nkind = \"secret\"\npaths = \"/a\"\n";
+const OUTSIDE: &str = "[[rule]]\nname = \"r\"\nkind = \"outside\"\ninside = \"/a\"\ncmd = \"x\"\n";
+
+/// The head of a rule, what is wrong below it, and what is said.
+const SENTENCES: [(&str, &str, &str); 24] = [
+    (
+        CANARY,
+        "on = [\"deleted\"]\ndeny = true",
+        "line 6: 'deny' refuses opens, so 'on' has to have \"opened\"",
+    ),
+    (
+        CANARY,
+        "on = []",
+        "line 5: 'on' is an empty list: name at least one, or leave 'on' out",
+    ),
+    (
+        CANARY,
+        "count = 5",
+        "line 5: 'count' means nothing in the kind 'canary'; it belongs to burst",
+    ),
+    (
+        CANARY,
+        "deny = 1",
+        "line 5: 'deny' has to be true or false, not a number",
+    ),
+    (
+        CANARY,
+        "cmd = \"a/b\"",
+        "line 5: 'a/b' is not a command group: it is the name of a program, without '/' and control characters",
+    ),
+    (
+        CANARY,
+        "cmd = [\"ok\",\n3]",
+        "line 6: 'cmd' has to be text or a list of texts, not a number",
+    ),
+    (
+        CANARY,
+        "user = -1",
+        "line 5: 'user' has to be a name, a number or a list of them, not a number",
+    ),
+    (
+        CANARY,
+        "user = \"a:b\"",
+        "line 5: 'a:b' is not the name or number of a user",
+    ),
+    (
+        CANARY,
+        "hook_user = \"u\"",
+        "line 5: 'hook_user' without a 'hook' means nothing",
+    ),
+    (CANARY, "hook = \"  \"", "line 5: 'hook' names no program"),
+    (
+        CANARY,
+        "hook = \"x\"\nhook_timeout = \"0\"",
+        "line 6: 'hook_timeout' has to be longer than nothing",
+    ),
+    (
+        CANARY,
+        "cooldown = \"1x\"",
+        "line 5: cooldown: '1x' is not a span of time: use numbers with ms, s, m, h, such as 250ms or 1m30s",
+    ),
+    (
+        CANARY,
+        "\"a\\u001b\" = 1",
+        "line 5: 'a\\u{1b}' is not known; a rule can have cmd, cooldown, deny, except_cmd, hook, hook_timeout, hook_user, kind, name, on, paths, user",
+    ),
+    (
+        BURST,
+        "deny = true",
+        "line 6: 'deny' cannot be part of the kind 'burst': fanotify can refuse opens and reads only, not create, unlink and rename",
+    ),
+    (
+        OUTSIDE,
+        "deny = true",
+        "line 6: 'deny' cannot be part of the kind 'outside': fanotify can refuse opens and reads only, not create, unlink and rename",
+    ),
+    (
+        BURST,
+        "per = \"tree\"",
+        "line 6: per = \"tree\" needs 'cmd': whose descent counts as one",
+    ),
+    (
+        BURST,
+        "per = \"user\"",
+        "line 6: 'user' cannot be counted by: process or tree",
+    ),
+    (
+        BURST,
+        "below = \"/a/../b\"",
+        "line 6: '/a/../b' is not a directory for 'below': it has to be absolute, without '.', '..' and empty components",
+    ),
+    (
+        SECRET,
+        "",
+        "line 1: a secret rule needs 'cmd' or 'user': whose opens are meant",
+    ),
+    (
+        SECRET,
+        "user = 0\non = [\"opened\", \"deleted\"]",
+        "line 6: a secret rule alerts on \"opened\" alone, not on 'deleted'; a canary rule can",
+    ),
+    (
+        OUTSIDE,
+        "below = []",
+        "line 6: 'below' is an empty list: name at least one, or leave 'below' out",
+    ),
+    (
+        "[rule]\n",
+        "name = \"x\"",
+        "line 1: write [[rule]], with two brackets on each side",
+    ),
+    (
+        "job = [1,\n",
+        "{ id = \"x\", cache = \"/c\" }]",
+        "line 1: 'job' has to be a table, not a number",
+    ),
+    (
+        "[[job]]\nid = \"a\"\ncache = \"/c\"\n",
+        "[[job]]\nid = \"a\"\ncache = \"/d\"",
+        "line 5: 'a' is the id of a job already, on line 2",
+    ),
+];
