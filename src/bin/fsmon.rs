@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 
 use commands::{
     Failure, Outcome, add, cd, changes, clean, daemon, init, monitored, policy, query, remove, say,
-    tail, why,
+    tail, watch, why,
 };
 
 /// A flight recorder for a Linux filesystem: what changed, when, and which process did it
@@ -22,6 +22,7 @@ use commands::{
 ///   fsmon add _global --path /srv -r           watch a tree, whoever changes it
 ///   fsmon add nginx --path /var/www -r         watch what nginx and its children do there
 ///   fsmon query _global -t '>1h' | jq .path    what happened in the last hour
+///   sudo fsmon watch /etc                      look without a daemon, right now
 ///   fsmon tail                                 what happens now
 ///   fsmon why /srv/www/index.html              what happened to this file, and who did it
 #[derive(Parser)]
@@ -41,6 +42,7 @@ enum Command {
     Query(query::Args),
     Changes(changes::Args),
     Tail(tail::Args),
+    Watch(watch::Args),
     Why(why::Args),
     Clean(clean::Args),
     Policy(policy::Args),
@@ -73,6 +75,7 @@ fn run(command: Command) -> Outcome {
         Command::Monitored(args) => monitored::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Changes(args) => changes::run(&args),
+        Command::Watch(args) => watch::run(&args),
         Command::Tail(args) => tail::run(&args),
         Command::Why(args) => why::run(&args),
         Command::Clean(args) => clean::run(&args),

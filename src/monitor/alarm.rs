@@ -33,25 +33,35 @@ impl Alarm {
         let mut event = event.clone();
         self.watchman.tag(&mut event);
         let line = writer.alert(&event, &self.watchman.note(alert));
-        let Some(rule) = self.watchman.rule(alert.rule) else {
+        let Some(call) = call_for(&self.watchman, alert, &event, line) else {
             return;
         };
-        let Some(hook) = &rule.hook else { return };
-        let call = Call {
-            rule: rule.name.clone(),
-            hook: hook.clone(),
-            environment: hook_environment(alert, &event),
-            alert: line,
-        };
+        let rule = call.rule.clone();
         if !self.hooks.call(call) {
-            let (rule, ended) = (rule.name.as_str(), "not called: too many hooks wait");
+            let ended = "not called: too many hooks wait";
             let text = format!("hook of '{}' {ended}", rule.escape_debug());
             reporter.say_folded(Level::Warning, "hooks", &text);
             writer.journal(&Entry::Hook {
-                rule,
+                rule: &rule,
                 ended,
                 output: b"",
             });
         }
     }
+}
+
+/// The program that is to be called for an alert, whose line is `line`.
+pub(super) fn call_for(
+    watchman: &Watchman,
+    alert: &Alert,
+    event: &FileEvent,
+    line: Vec<u8>,
+) -> Option<Call> {
+    let rule = watchman.rule(alert.rule)?;
+    Some(Call {
+        rule: rule.name.clone(),
+        hook: rule.hook.clone()?,
+        environment: hook_environment(alert, event),
+        alert: line,
+    })
 }

@@ -13,9 +13,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::alarm::Alarm;
+use super::assembly::open_engine;
 use super::control::Control;
 use super::core::{Core, Message, say_bad_lines};
-use super::engine::{Engine, open_group};
+use super::engine::open_group;
 use super::feed::{self, Feed};
 use super::hooks::{self, Hooks};
 use super::live::Hub;
@@ -25,15 +26,13 @@ use super::report::{Level, Reporter};
 use super::trim::Trimmer;
 use super::watchman::Watchman;
 use super::writer::{Writer, crashed_at};
-use crate::config::{Chain, Config};
+use crate::config::Config;
 use crate::log::append::AppenderConfig;
 use crate::monitored::path::quoted;
 use crate::monitored::{Store, WatchSet};
-use crate::pipeline::{Pipeline, Settings};
-use crate::proc_cache::{FeedOptions, ProcFeed, ProcLimits, ProcTable};
+use crate::sys::async_fd;
 use crate::sys::caps::{self, Cap};
 use crate::sys::files::as_user;
-use crate::sys::{async_fd, clock};
 
 /// Records until a signal says stop.
 pub fn run_daemon(config: Config, watchman: Watchman, debug: bool) -> anyhow::Result<ExitCode> {
@@ -162,55 +161,7 @@ fn assemble(
     hub: &Arc<Hub>,
     alarm: Alarm,
 ) -> anyhow::Result<(Arc<Feed>, Core)> {
-    let options = FeedOptions {
-        perf: !config.test.no_perf,
-        ..FeedOptions::default()
-    };
-    let processes = match ProcFeed::open(options) {
-        Ok(feed) => {
-            for source in feed.sources() {
-                let level = if source.is_lacking {
-                    Level::Warning
-                } else {
-                    Level::Info
-                };
-                reporter.say(level, &source.text);
-            }
-            Some(feed)
-        }
-        Err(error) => {
-            reporter.say(
-                Level::Warning,
-                &format!("processes that end quickly will be unknown: {error}"),
-            );
-            None
-        }
-    };
-    let mut table = ProcTable::new(ProcLimits {
-        ttl: u64::try_from(config.cache.proc_ttl.as_nanos()).unwrap_or(u64::MAX),
-        ..ProcLimits::default()
-    });
-    // After subscribing, so that nothing falls between.
-    if let Err(error) = table.snapshot(std::path::Path::new("/proc"), clock::monotonic()) {
-        reporter.say(
-            Level::Warning,
-            &format!("processes that run already will be unknown: /proc: {error}"),
-        );
-    }
-    let ceiling = usize::try_from(config.capture.ceiling).unwrap_or(usize::MAX);
-    let feed = Arc::new(Feed::new(ceiling, config.cache.buffer_size, processes)?);
-    let settings = Settings {
-        own_pid: std::process::id(),
-        dir_capacity: config.cache.dir_cap,
-        dir_ttl: config.cache.dir_ttl.as_secs(),
-        file_capacity: config.cache.file_size,
-        chain_always: config.logging.chain == Chain::Always,
-        legacy: dialect == Dialect::Legacy,
-    };
-    if dialect == Dialect::Legacy {
-        reporter.say(Level::Warning, "this kernel does not name what is renamed or made (that needs 5.17); paths of directories that live shortly may be missing");
-    }
-    let engine = Engine::new(feed.clone(), Pipeline::new(settings, table), group, dialect)?;
+    let (feed, engine) = open_engine(config, group, dialect, reporter)?;
     let writer = Writer::new(
         AppenderConfig {
             dir: config.paths.log_dir.clone(),
@@ -309,7 +260,7 @@ async fn attend(
 }
 
 /// Says when the table of mounts changes: proc_pid_mountinfo(5) signals that as an exceptional condition.
-async fn watch_mounts(to_core: Sender<Message>) -> anyhow::Result<()> {
+pub(super) async fn watch_mounts(to_core: Sender<Message>) -> anyhow::Result<()> {
     let table = OwnedFd::from(File::open("/proc/self/mountinfo")?);
     let table = async_fd::register(table, Interest::PRIORITY | Interest::ERROR)?;
     loop {
@@ -358,7 +309,7 @@ fn say_config(reporter: &Reporter, config: &Config, watches: &WatchSet) {
 
 /// The kernel grants no fanotify group.
 #[derive(Debug)]
-pub struct NoFanotify(std::io::Error);
+pub struct NoFanotify(pub(super) std::io::Error);
 
 impl NoFanotify {
     /// What can be done about it.

@@ -262,6 +262,7 @@ impl Engine {
             filesystems,
             passed_over,
             programs,
+            single_mounts,
         } = marks::plan(watches, &mounts, self.dialect);
         let mut changes = Changes::default();
         let mut kept = Vec::new();
@@ -288,6 +289,7 @@ impl Engine {
             }
         }
         self.unmark(old);
+        self.mark_mounts(&single_mounts, &mounts, &mut changes);
         self.mark_programs(&programs, &mounts);
         self.pipeline.set_mounts(points);
         self.pipeline.set_watches(watches);
@@ -306,6 +308,20 @@ impl Engine {
         self.mark_inode_trees(watches);
         self.begin_walks(watches, &mounts);
         Ok(changes)
+    }
+
+    /// Marks single mounts. They stay marked: only `watch` asks for this, and it never takes it back.
+    fn mark_mounts(&self, wanted: &[(usize, u64)], mounts: &[Mount], changes: &mut Changes) {
+        for (at, mask) in wanted {
+            let through = path(&mounts[*at].point);
+            let mark = |dir: File| self.main.add_mark(MarkOn::Mount, *mask, dir.as_fd());
+            if let Err(error) = open_dir(&through).and_then(mark) {
+                changes.shortfalls.push(Shortfall {
+                    point: mounts[*at].point.clone(),
+                    why: refusal(&error, &mounts[*at].fstype),
+                });
+            }
+        }
     }
 
     /// Adds the filesystems on which overlays that cannot be marked keep their changes.

@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use crate::event::TypeSet;
 use crate::fid_parser::bits;
-use crate::monitored::{Watch, WatchSet};
+use crate::monitored::{Reach, Watch, WatchSet};
 use crate::sys::mount::Mount;
 
 /// A filesystem that has to be marked.
@@ -27,6 +27,8 @@ pub struct Plan {
     pub passed_over: Vec<Vec<u8>>,
     /// Other filesystems that may hold programs: to be marked for the openings of those only.
     pub programs: Vec<Wanted>,
+    /// Mounts to be marked themselves, as places in the mount table, and the bits to ask for.
+    pub single_mounts: Vec<(usize, u64)>,
 }
 
 /// The bits that a kernel understands.
@@ -72,10 +74,17 @@ pub fn plan(watches: &WatchSet, mounts: &[Mount], dialect: Dialect) -> Plan {
     let mut plan = Plan::default();
     let mut programs = Plan::default();
     for watch in watches.iter() {
-        let mask = dialect.mask(watch.types_or_default());
+        let types = watch.types_or_default();
+        let mut mask = dialect.mask(types);
         let (Some(home), below) = mounts_of(watch, mounts, &visible) else {
             continue;
         };
+        if watch.reach == Reach::Mount {
+            // The mount says what is asked for, its filesystem only where directories are.
+            let asked = bits::mask_of(types);
+            plan.single_mounts.push((home, asked));
+            mask = dialect.mask(TypeSet::EMPTY);
+        }
         want(&mut plan, mounts, home, mask);
         for mount in below {
             if has_nothing_to_record(&mounts[mount].fstype) {
@@ -119,6 +128,7 @@ fn mounts_of(watch: &Watch, mounts: &[Mount], visible: &[usize]) -> (Option<usiz
     let below = visible
         .iter()
         .copied()
+        .filter(|_| watch.reach == Reach::Everything)
         .filter(|at| Some(*at) != home && scope.descends_into(&mounts[*at].point))
         .collect();
     (home, below)

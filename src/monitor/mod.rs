@@ -3,11 +3,13 @@
 
 pub mod alarm;
 pub mod ask;
+mod assembly;
 pub mod control;
 pub mod core;
 pub mod daemon;
 pub mod engine;
 pub mod feed;
+pub mod foreground;
 pub mod hooks;
 mod inodes;
 pub mod live;
@@ -16,6 +18,7 @@ pub mod marks;
 mod programs;
 pub mod report;
 pub mod trim;
+mod viewers;
 pub mod watchman;
 pub mod ways;
 pub mod writer;

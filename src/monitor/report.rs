@@ -26,6 +26,8 @@ pub enum Level {
 #[derive(Debug)]
 pub struct Reporter {
     debug: AtomicBool,
+    /// Only what is wrong is said.
+    quiet: bool,
     repeats: Mutex<HashMap<String, Repeat>>,
     lines: SyncSender<Printed>,
     unsaid: AtomicU64,
@@ -69,14 +71,26 @@ impl Reporter {
         drop(printing);
         Self {
             debug: AtomicBool::new(debug),
+            quiet: false,
             repeats: Mutex::default(),
             lines,
             unsaid: AtomicU64::new(0),
         }
     }
 
+    /// Makes a reporter that says only what is wrong.
+    pub fn quiet() -> Self {
+        Self {
+            quiet: true,
+            ..Self::new(false)
+        }
+    }
+
     /// Says one line on stderr.
     pub fn say(&self, level: Level, message: &str) {
+        if self.quiet && level == Level::Info {
+            return;
+        }
         let level = match level {
             Level::Error => "error: ",
             Level::Warning => "warning: ",

@@ -182,6 +182,19 @@ pub enum Audience {
     },
 }
 
+/// What of all that lies below its path a watch sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// Everything, on whatever is mounted there.
+    #[default]
+    Everything,
+    /// What is on the filesystem of the path.
+    Filesystem,
+    /// What is done to files through the mount of the path, and not through another one. Only openings,
+    /// readings, writings and closings can be seen like this.
+    Mount,
+}
+
 /// A path watched for a command group. Made by [`Watch::new`], so that it is always valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watch {
@@ -203,6 +216,10 @@ pub struct Watch {
     pub exclude: Vec<String>,
     /// Who is told.
     pub audience: Audience,
+    /// How far it reaches.
+    pub reach: Reach,
+    /// Whether only files count, and no directories.
+    pub files_only: bool,
     size_as_typed: Option<String>,
     globs: GlobSet,
 }
@@ -258,6 +275,8 @@ impl Watch {
             globs: GlobSet::parse(&exclude)?,
             exclude,
             audience: Audience::Log,
+            reach: Reach::Everything,
+            files_only: false,
         })
     }
 

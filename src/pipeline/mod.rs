@@ -167,6 +167,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Pipeline {
     settings: Settings,
+    left_out: Vec<u32>,
     window: window::Window,
     behind_loss: VecDeque<Batch>,
     tree: DirTree,
@@ -203,6 +204,7 @@ impl Pipeline {
         window.legacy = settings.legacy;
         Self {
             settings,
+            left_out: Vec::new(),
             window,
             behind_loss: VecDeque::new(),
             tree: DirTree::new(settings.dir_capacity, ttl),
@@ -428,6 +430,25 @@ impl Pipeline {
     /// Gives a walk up.
     pub fn end_walk(&mut self, mut walk: Walk) {
         walk.end(&mut self.tree);
+    }
+
+    /// Leaves out what these processes do, as what the recorder itself does: they only pass on what it says.
+    pub fn leave_out(&mut self, pids: Vec<u32>) {
+        self.left_out = pids;
+    }
+
+    fn is_left_out(&self, pid: u32, when: u64) -> bool {
+        if pid == self.settings.own_pid {
+            return true;
+        }
+        let is_one = |other: &u32| {
+            *other == pid
+                || self
+                    .procs
+                    .at(pid, when)
+                    .is_some_and(|who| self.procs.descends_from(&who, *other))
+        };
+        self.left_out.iter().any(is_one)
     }
 
     /// Says whether `_global` gets chains too.

@@ -18,6 +18,7 @@ pub(super) struct Rule {
     pub(super) scope: Scope,
     pub(super) types: TypeSet,
     pub(super) size: Option<SizeFilter>,
+    pub(super) files_only: bool,
     pub(super) group: u16,
 }
 
@@ -77,6 +78,7 @@ impl Rules {
                 scope: watch.scope(),
                 types: watch.types_or_default(),
                 size: watch.size,
+                files_only: watch.files_only,
                 group: group as u16,
             });
         }

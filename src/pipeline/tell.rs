@@ -275,7 +275,7 @@ impl Pipeline {
             return;
         };
         self.watch_roots(&found, kinds, sink);
-        if deed.pid == self.settings.own_pid {
+        if self.is_left_out(deed.pid, deed.span.to) {
             self.counts.own += 1;
             return;
         }
@@ -314,7 +314,7 @@ impl Pipeline {
             let name: SmallVec<[u8; 64]> = self.window.name(to.name).into();
             self.replaced.note(rec.pid, to.dir, &name);
         }
-        if deed.pid == self.settings.own_pid {
+        if self.is_left_out(deed.pid, deed.span.to) {
             self.counts.own += 1;
             return;
         }
@@ -476,7 +476,9 @@ impl Pipeline {
         sink: &mut dyn FnMut(Outcome<'_>),
     ) {
         let rule = &self.rules.rules[usize::from(hit.rule)];
-        let (wanted, filter, group) = (rule.types.contains(kind), rule.size, rule.group);
+        let is_meant = !rule.files_only || rec.mask & bits::ONDIR == 0;
+        let wanted = rule.types.contains(kind) && is_meant;
+        let (filter, group) = (rule.size, rule.group);
         if !wanted {
             // Remembered all the same: a later record may carry the handle only.
             if let (Object::File(number), Some(at)) = (rec.object, seen) {

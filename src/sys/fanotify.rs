@@ -20,6 +20,8 @@ pub enum MarkOn {
     Inode,
     /// Everything on its filesystem, through whichever mount.
     Filesystem,
+    /// Everything that is done through its mount.
+    Mount,
 }
 
 /// FAN_RENAME (5.17), absent from older headers.
@@ -81,6 +83,7 @@ impl Group {
             | match on {
                 MarkOn::Inode => 0,
                 MarkOn::Filesystem => libc::FAN_MARK_FILESYSTEM,
+                MarkOn::Mount => libc::FAN_MARK_MOUNT,
             };
         // SAFETY: `name` is a NUL-terminated string that outlives the call; both descriptors are open.
         cvt(unsafe {

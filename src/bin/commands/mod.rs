@@ -4,6 +4,7 @@ pub(crate) mod add;
 pub(crate) mod cd;
 pub(crate) mod changes;
 pub(crate) mod clean;
+mod csv;
 pub(crate) mod daemon;
 pub(crate) mod init;
 mod look;
@@ -15,7 +16,9 @@ pub(crate) mod question;
 pub(crate) mod remove;
 pub(crate) mod story;
 pub(crate) mod tail;
+mod tally;
 mod ticker;
+pub(crate) mod watch;
 pub(crate) mod why;
 
 use std::env;

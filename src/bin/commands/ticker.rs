@@ -14,6 +14,8 @@ use super::look::{BOLD, CLOCK, DIM, Look, MAGENTA, RED, clock, day, harmless, in
 pub(crate) struct Ticker {
     look: Look,
     day: String,
+    /// Whether programs are shown by their paths.
+    shows_programs: bool,
     /// What was drawn last: the logs of several groups tell of one event once each.
     last: Option<FileEvent>,
 }
@@ -23,8 +25,15 @@ impl Ticker {
         Self {
             look,
             day: String::new(),
+            shows_programs: false,
             last: None,
         }
+    }
+
+    /// Shows programs by their paths.
+    pub(crate) fn with_programs(mut self, wanted: bool) -> Self {
+        self.shows_programs = wanted;
+        self
     }
 
     /// `08:15:40.127  created     nginx 4211 (www-data)    /srv/www/index.html`
@@ -101,7 +110,10 @@ impl Ticker {
             Attribution::Exact => "",
             Attribution::Ambiguous | Attribution::Unknown => "?",
         };
-        let cmd = harmless(&event.cmd);
+        let cmd = match &event.exe {
+            Some(exe) if self.shows_programs => harmless(exe),
+            _ => harmless(&event.cmd),
+        };
         let user = harmless(&event.user);
         if self.is_narrow() {
             self.column(

@@ -1,0 +1,370 @@
+//! Watching in the foreground: the daemon's engine without its store, socket and logs.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::alarm::call_for;
+use super::assembly::open_engine;
+use super::core::Message;
+use super::daemon::{NoFanotify, watch_mounts};
+use super::engine::{Changes, Engine, open_group};
+use super::feed::{self, Feed};
+use super::hooks::{self, Call, Hooks};
+use super::marks;
+use super::report::{Level, Reporter};
+use super::viewers::viewers;
+use super::watchman::Watchman;
+use crate::config::Config;
+use crate::event::{EventType, FileEvent};
+use crate::log::alert::{Note, encode_alert};
+use crate::monitored::path::quoted;
+use crate::monitored::{GroupName, Reach, Watch, WatchOptions, WatchSet};
+use crate::pipeline::{Loss, Outcome};
+use crate::policy::Alert;
+use crate::sys::mount;
+
+/// What is to be shown.
+#[derive(Debug)]
+pub enum Sight<'a> {
+    /// Something happened.
+    Event(&'a FileEvent),
+    /// A rule has something to say of an event.
+    Alert(&'a FileEvent, Note<'a>),
+    /// Something was lost here.
+    Lost(Loss),
+    /// Everything that is known by now has been shown.
+    Pause,
+}
+
+/// What to watch, and for how long.
+#[derive(Debug)]
+pub struct Wishes {
+    /// Which paths.
+    pub watches: WatchSet,
+    /// By which rules.
+    pub watchman: Watchman,
+    /// Until when, if not until a signal.
+    pub time: Option<Duration>,
+}
+
+/// Shows what happens until the time is over or a signal comes; an error of `show` ends it, too.
+///
+/// `ready` is called when from now on everything is seen.
+pub fn watch(
+    config: &Config,
+    wishes: Wishes,
+    reporter: &Arc<Reporter>,
+    ready: &mut dyn FnMut(),
+    show: &mut dyn FnMut(Sight<'_>) -> io::Result<()>,
+) -> anyhow::Result<()> {
+    let (group, dialect) = open_group(config.test.legacy_fanotify).map_err(NoFanotify)?;
+    let (feed, engine) = open_engine(config, group, dialect, reporter)?;
+    let (to_us, inbox) = channel();
+    let (hooks, calls) = Hooks::new();
+    let mut watching = Watching {
+        engine,
+        feed: feed.clone(),
+        watches: wishes.watches,
+        watchman: wishes.watchman,
+        hooks,
+        reporter: reporter.clone(),
+        look_again: Some(Instant::now() + VIEWERS_COME),
+        mounts_moved: false,
+    };
+    watching.reconcile()?;
+    attend(feed, calls, wishes.time, to_us)?;
+    watching.leave_out_viewers();
+    ready();
+    watching.run(&inbox, show)
+}
+
+/// Watches for every opening, and every closing of a file that was written, on the whole filesystem of
+/// `dir`, or only through the mount that it is on.
+pub fn opens_of(dir: &Path, through_mount: bool) -> anyhow::Result<WatchSet> {
+    let dir = dir
+        .canonicalize()
+        .with_context(|| format!("cannot look at {}", quoted(dir)))?;
+    let mounts = mount::mounts().context("cannot read the table of mounts")?;
+    let home = marks::mount_of(dir.as_os_str().as_bytes(), &mounts)
+        .with_context(|| format!("no mount leads to {}", quoted(&dir)))?;
+    let mut set = WatchSet::default();
+    for (at, mount) in mounts.iter().enumerate() {
+        let is_meant = at == home || !through_mount && mount.dev == mounts[home].dev;
+        let point = super::ways::path(&mount.point);
+        if !is_meant || marks::mount_of(&mount.point, &mounts) != Some(at) {
+            continue;
+        }
+        let types = [EventType::Open, EventType::CloseWrite];
+        let options = WatchOptions {
+            recursive: Some(true),
+            types: Some(types.map(|kind| kind.name().to_owned()).to_vec()),
+            ..WatchOptions::default()
+        };
+        let mut watch = Watch::new(GroupName::global(), &point, &options)?;
+        watch.files_only = true;
+        watch.reach = if through_mount {
+            Reach::Mount
+        } else {
+            Reach::Filesystem
+        };
+        set.add_or_replace(watch);
+    }
+    Ok(set)
+}
+
+/// Starts what waits for descriptors, on threads of its own.
+fn attend(
+    feed: Arc<Feed>,
+    calls: tokio::sync::mpsc::Receiver<Call>,
+    time: Option<Duration>,
+    to_us: Sender<Message>,
+) -> anyhow::Result<()> {
+    let waking = to_us.clone();
+    thread::Builder::new()
+        .name("feed".to_owned())
+        .spawn(move || {
+            let wake = || drop(waking.send(Message::Wake));
+            wake();
+            let error = feed::pump(&feed, None, wake);
+            let why = format!("reading events failed: {error}");
+            waking.send(Message::Stop(why)).ok();
+        })
+        .context("cannot start reading")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start")?;
+    let _inside = runtime.enter();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    thread::Builder::new()
+        .name("attendant".to_owned())
+        .spawn(move || {
+            runtime.block_on(async {
+                let mounts = tokio::spawn(watch_mounts(to_us.clone()));
+                let calling = tokio::spawn(hooks::serve(calls, to_us.clone()));
+                let over = async {
+                    match time {
+                        Some(time) => tokio::time::sleep(time).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                    () = over => {}
+                }
+                to_us.send(Message::Stop(String::new())).ok();
+                // Hooks that were called go on until the end of the program.
+                drop((mounts.await, calling.await));
+            });
+        })
+        .context("cannot wait for signals")?;
+    Ok(())
+}
+
+struct Watching {
+    engine: Engine,
+    feed: Arc<Feed>,
+    watches: WatchSet,
+    watchman: Watchman,
+    hooks: Hooks,
+    reporter: Arc<Reporter>,
+    /// When it is looked again for those who read what is printed.
+    look_again: Option<Instant>,
+    mounts_moved: bool,
+}
+
+type Show<'s> = dyn FnMut(Sight<'_>) -> io::Result<()> + 's;
+
+impl Watching {
+    fn run(&mut self, inbox: &Receiver<Message>, show: &mut Show<'_>) -> anyhow::Result<()> {
+        loop {
+            match self.wait(inbox) {
+                Ok(Message::MountsChanged) => {
+                    self.settle(show)?;
+                    self.reconcile()?;
+                }
+                Ok(Message::HookEnded(ended)) if ended.how != "exit 0" => {
+                    let output = String::from_utf8_lossy(&ended.output);
+                    let text = format!(
+                        "hook of '{}': {} {}",
+                        ended.rule.escape_debug(),
+                        ended.how,
+                        output.escape_debug()
+                    );
+                    self.reporter.say(Level::Warning, &text);
+                }
+                Ok(Message::Stop(why)) => {
+                    self.settle(show)?;
+                    return if why.is_empty() {
+                        Ok(())
+                    } else {
+                        Err(anyhow::anyhow!(why))
+                    };
+                }
+                Ok(_) => self.step(show)?,
+                Err(RecvTimeoutError::Timeout) => {
+                    if self.engine.is_waiting() {
+                        self.feed.drain()?;
+                    } else if self.engine.is_walking() {
+                        self.engine.walk_on(&self.reporter);
+                    }
+                    if self.look_again.is_some_and(|at| at <= Instant::now()) {
+                        self.look_again = None;
+                        self.leave_out_viewers();
+                    }
+                    self.step(show)?;
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    anyhow::bail!("every other thread has ended")
+                }
+            }
+        }
+    }
+
+    fn wait(&self, inbox: &Receiver<Message>) -> Result<Message, RecvTimeoutError> {
+        let pause = if self.engine.is_walking() {
+            Some(Duration::ZERO)
+        } else if self.engine.is_waiting() {
+            Some(LOOK_AGAIN)
+        } else {
+            self.look_again
+                .map(|at| at.saturating_duration_since(Instant::now()))
+        };
+        match pause {
+            Some(pause) => inbox.recv_timeout(pause),
+            None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        }
+    }
+
+    fn reconcile(&mut self) -> anyhow::Result<()> {
+        let all = self.watchman.with_needs(&self.watches);
+        let Changes { notes, shortfalls } = self.engine.reconcile(&all)?;
+        // What is seen whole needs no words here.
+        for note in notes
+            .iter()
+            .filter(|note| !note.ends_with("nothing is missing"))
+        {
+            self.reporter.say(Level::Warning, note);
+        }
+        if let Some(short) = shortfalls.first() {
+            let point = super::ways::path(&short.point);
+            anyhow::bail!("cannot watch {}: {}", quoted(&point), short.why);
+        }
+        Ok(())
+    }
+
+    fn leave_out_viewers(&mut self) {
+        self.engine.pipeline().leave_out(viewers());
+    }
+
+    fn step(&mut self, show: &mut Show<'_>) -> anyhow::Result<()> {
+        self.step_engine(false, show)?;
+        if std::mem::take(&mut self.mounts_moved) {
+            self.reconcile()?;
+        }
+        Ok(())
+    }
+
+    /// Shows all that happened up to now.
+    fn settle(&mut self, show: &mut Show<'_>) -> anyhow::Result<()> {
+        let until = Instant::now() + SETTLE;
+        loop {
+            self.feed.drain()?;
+            self.step_engine(false, show)?;
+            if !self.engine.is_waiting() {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                return self.step_engine(true, show);
+            }
+            thread::park_timeout(LOOK_AGAIN);
+        }
+    }
+
+    fn step_engine(&mut self, all: bool, show: &mut Show<'_>) -> anyhow::Result<()> {
+        let Self {
+            engine,
+            watchman,
+            hooks,
+            reporter,
+            mounts_moved,
+            ..
+        } = self;
+        // An error of the output ends everything, so nothing behind it is shown.
+        let mut shown = Ok(());
+        engine.step(all, reporter, &mut |outcome| {
+            if shown.is_err() {
+                return;
+            }
+            shown = match outcome {
+                Outcome::Log { event, .. } => {
+                    watchman.tag(event);
+                    show(Sight::Event(event))
+                }
+                Outcome::Rule {
+                    rule,
+                    event,
+                    mut doer,
+                } => match watchman.judge(rule, event, &mut doer) {
+                    Some(alert) => {
+                        let mut event = event.clone();
+                        watchman.tag(&mut event);
+                        call_hook(watchman, hooks, &alert, &event, reporter);
+                        show(Sight::Alert(&event, watchman.note(&alert)))
+                    }
+                    None => Ok(()),
+                },
+                Outcome::Lost(loss) | Outcome::ProcessesLost(loss) => show(Sight::Lost(loss)),
+                Outcome::MountsMoved => {
+                    *mounts_moved = true;
+                    Ok(())
+                }
+                Outcome::RootMayBeBack { .. }
+                | Outcome::RootMayBeGone { .. }
+                | Outcome::NewDirectory { .. } => Ok(()),
+            };
+        })?;
+        shown?;
+        show(Sight::Pause)?;
+        Ok(())
+    }
+}
+
+fn call_hook(
+    watchman: &Watchman,
+    hooks: &Hooks,
+    alert: &Alert,
+    event: &FileEvent,
+    reporter: &Reporter,
+) {
+    let mut line = Vec::new();
+    encode_alert(event, &watchman.note(alert), &mut line);
+    let Some(call) = call_for(watchman, alert, event, line) else {
+        return;
+    };
+    let rule = call.rule.clone();
+    if !hooks.call(call) {
+        let text = format!(
+            "hook of '{}' not called: too many hooks wait",
+            rule.escape_debug()
+        );
+        reporter.say_folded(Level::Warning, "hooks", &text);
+    }
+}
+
+/// While records wait for a neighbour, the queue is looked at this often.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+/// At the end it is waited so long for what is still missing.
+const SETTLE: Duration = Duration::from_millis(150);
+/// After so long a shell has started all programs of a pipe.
+const VIEWERS_COME: Duration = Duration::from_millis(300);
