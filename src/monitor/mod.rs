@@ -11,6 +11,7 @@ pub mod engine;
 pub mod feed;
 pub mod foreground;
 pub mod hooks;
+pub mod gate;
 mod inodes;
 pub mod live;
 pub mod lock;

@@ -140,6 +140,32 @@ impl Dir {
     }
 }
 
+/// Opens the directory at an absolute path in which no component is a symbolic link: nobody who may
+/// rename directories on the way can lead us elsewhere.
+pub fn open_without_links(path: &[u8]) -> io::Result<File> {
+    let path = CString::new(path)?;
+    let mut how = MaybeUninit::<libc::open_how>::zeroed();
+    // SAFETY: three integers, for which all-zero is a valid value.
+    let how = unsafe { how.assume_init_mut() };
+    how.flags = (libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC)
+        .unsigned_abs()
+        .into();
+    how.resolve = libc::RESOLVE_NO_SYMLINKS;
+    // SAFETY: openat2(2) reads a NUL-terminated path and a struct of the size that is given.
+    let fd = cvt(unsafe {
+        libc::syscall(
+            libc::SYS_openat2,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            &raw const *how,
+            size_of::<libc::open_how>(),
+        )
+    })?;
+    // SAFETY: the kernel has just given us this descriptor, so nobody else owns it.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+    Ok(File::from(fd))
+}
+
 fn access_flags(access: Access) -> libc::c_int {
     match access {
         Access::Read => libc::O_RDONLY,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use super::cvt;
 
@@ -33,11 +34,19 @@ impl PollSet {
 
     /// Waits until one of them is readable.
     pub fn wait(&self) -> io::Result<()> {
+        self.wait_at_most(None)
+    }
+
+    /// Waits until one of them is readable or the time is over, to the millisecond above.
+    pub fn wait_at_most(&self, limit: Option<Duration>) -> io::Result<()> {
+        let limit = limit.map_or(-1, |limit| {
+            i32::try_from(limit.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
+        });
         let mut event = libc::epoll_event { events: 0, u64: 0 };
         loop {
             // SAFETY: room for the one event that is asked for; the descriptor is open.
             let ready =
-                cvt(unsafe { libc::epoll_wait(self.fd.as_raw_fd(), &raw mut event, 1, -1) });
+                cvt(unsafe { libc::epoll_wait(self.fd.as_raw_fd(), &raw mut event, 1, limit) });
             match ready {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => return other.map(drop),

@@ -116,9 +116,13 @@ fn open_with(
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Size and link count of an open (also O_PATH) object.
+/// Which object is open (also with O_PATH), its size and link count.
 #[derive(Clone, Copy, Debug)]
 pub struct Stat {
+    /// Device of its filesystem.
+    pub dev: u64,
+    /// Inode number.
+    pub ino: u64,
     /// `st_size`.
     pub size: u64,
     /// `st_nlink`; 0 means that it was removed.
@@ -127,7 +131,7 @@ pub struct Stat {
     pub whiteout: bool,
 }
 
-/// Asks for size and link count of an open object.
+/// Asks for number, size and link count of an open object.
 pub fn stat(fd: BorrowedFd<'_>) -> io::Result<Stat> {
     let mut out = std::mem::MaybeUninit::<libc::stat>::uninit();
     // SAFETY: `out` has room for one struct stat, which the kernel fills when it returns 0.
@@ -135,6 +139,8 @@ pub fn stat(fd: BorrowedFd<'_>) -> io::Result<Stat> {
     // SAFETY: fstat returned 0, so the structure is filled.
     let out = unsafe { out.assume_init() };
     Ok(Stat {
+        dev: out.st_dev,
+        ino: out.st_ino,
         size: out.st_size.unsigned_abs(),
         links: out.st_nlink,
         whiteout: out.st_mode & libc::S_IFMT == libc::S_IFCHR && out.st_rdev == 0,

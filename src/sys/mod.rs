@@ -17,6 +17,7 @@ pub mod epoll;
 pub mod falloc;
 pub mod fanotify;
 pub mod files;
+pub mod gatekeeper;
 pub mod handle;
 pub mod mount;
 pub mod netlink;
