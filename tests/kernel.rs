@@ -21,6 +21,8 @@ mod deeds;
 mod edges;
 #[path = "kernel/flood.rs"]
 mod flood;
+#[path = "kernel/gate.rs"]
+mod gate;
 #[path = "kernel/ground.rs"]
 mod ground;
 #[path = "kernel/groups.rs"]
@@ -111,6 +113,7 @@ fn main() -> ExitCode {
     layers::list(&mut suite);
     life::list(&mut suite);
     processes::list(&mut suite);
+    gate::list(&mut suite);
     if !arguments.list && suite.is_root {
         ground::sweep();
         late::restore_pids();

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use crate::actor::Actor;
-use crate::{churn, edges, flood, rmrf, socket, storm, trims, who};
+use crate::{churn, edges, flood, gate, rmrf, socket, storm, trims, who};
 
 const VARIABLE: &str = "FSMON_KERNEL_WORKER";
 
@@ -42,6 +42,25 @@ impl Worker {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Says one more line to it.
+    pub(crate) fn say(&mut self, line: &str) {
+        let line = format!("{line}\n");
+        self.input
+            .as_mut()
+            .unwrap()
+            .write_all(line.as_bytes())
+            .unwrap();
+    }
+
+    /// The next line that it prints.
+    pub(crate) fn hear(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        assert!(line.ends_with('\n'), "a worker went silent: {line:?}");
+        line.pop();
+        line
     }
 
     /// Whether it has ended.
@@ -109,6 +128,9 @@ pub(crate) fn is_worker() -> bool {
         "spawn" => who::spawn(word(0), number(1), number(2)),
         "numbers" => edges::work(Path::new(word(0)), Path::new(word(1))),
         "count" => trims::work(Path::new(word(0)), number(1), number(2), number(3)),
+        "gate" => gate::keeper::keep(&words),
+        "opens" => gate::open_some(Path::new(word(0)), number(1), number(2)),
+        "cost" => gate::cost::open_often(Path::new(word(0)), number(1)),
         "client" => socket::work(Path::new(word(0))),
         _ => panic!("no such job: {job}"),
     }

@@ -208,6 +208,8 @@ pub struct Gate {
     /// Held while marks are put on or taken off.
     marking: Mutex<()>,
     undecided: Mutex<BTreeMap<u64, Undecided>>,
+    /// Each of them takes a descriptor; without one the kernel refuses opens instead of telling of them.
+    most_undecided: usize,
     next: AtomicU64,
     exempt: RwLock<HashSet<u32>>,
     observes: AtomicBool,
@@ -243,6 +245,7 @@ impl Gate {
             places: Mutex::default(),
             marking: Mutex::default(),
             undecided: Mutex::default(),
+            most_undecided: (files_we_may_open() / 4).min(MOST_UNDECIDED),
             next: AtomicU64::new(1),
             exempt: RwLock::default(),
             observes: AtomicBool::new(false),
@@ -332,3 +335,17 @@ impl Gate {
 fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// How many descriptors this process may have.
+fn files_we_may_open() -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"));
+    let soft = line.and_then(|line| line.split_ascii_whitespace().next()?.parse().ok());
+    // proc_pid_limits(5): anything but a number means that there is no limit.
+    soft.unwrap_or(usize::MAX)
+}
+
+/// So many opens wait for decisions at most.
+const MOST_UNDECIDED: usize = 256;

@@ -23,8 +23,15 @@ pub(super) struct Subject {
     pub(super) path: Vec<u8>,
     /// The rules that mean it, as places in the list.
     pub(super) rules: Vec<usize>,
-    /// The directory whose mark brought it here, though nothing in it is meant any more.
-    pub(super) stray: Option<(Vec<u8>, Inode)>,
+    /// Set when the mark that brought it here is one left over.
+    pub(super) stray: Option<Stray>,
+}
+
+/// A file whose directory is not, or no longer, one that is looked at.
+#[derive(Debug)]
+pub(super) struct Stray {
+    pub(super) file: Inode,
+    pub(super) dir: Inode,
 }
 
 /// An open that the owner decides about.
@@ -80,10 +87,16 @@ impl Gate {
             };
         };
         let handle = || handle_of(Some(file), c"").ok().map(|(handle, _)| handle);
-        for rule in locked(&self.places).protecting((there.dev, there.ino), handle) {
-            if !meant.contains(rule) {
-                meant.push(*rule);
-            }
+        let names = locked(&self.places)
+            .names_of((there.dev, there.ino), handle)
+            .to_vec();
+        for name in names.iter().filter(|name| **name != path) {
+            let more = rules.that_mean(name);
+            meant.extend(
+                more.into_iter()
+                    .filter(|rule| !meant.contains(rule))
+                    .collect::<Vec<_>>(),
+            );
         }
         if meant.is_empty() {
             let (above, name) = split(&path);
@@ -97,7 +110,10 @@ impl Gate {
                     let slash: &[u8] = if marked.ends_with(b"/") { b"" } else { b"/" };
                     meant = rules.that_mean(&[&marked[..], slash, name].concat());
                 }
-                (None, Some(inode)) => stray = Some((above.to_vec(), inode)),
+                (None, Some(dir)) => {
+                    let file = (there.dev, there.ino);
+                    stray = Some(Stray { file, dir });
+                }
                 _ => {}
             }
         }

@@ -26,7 +26,8 @@ pub(super) struct Places {
 struct Known {
     /// Tells it from a later file with the same number.
     handle: Option<FileHandle>,
-    rules: Vec<usize>,
+    /// The paths for which it is protected, also when they lead to it no longer.
+    names: Vec<Vec<u8>>,
 }
 
 impl Places {
@@ -39,36 +40,40 @@ impl Places {
         self.by_path.insert(path, inode);
     }
 
-    pub(super) fn put_file(
-        &mut self,
-        inode: Inode,
-        handle: Option<FileHandle>,
-        rules: &[usize],
-        path: Vec<u8>,
-    ) {
-        self.by_path.insert(path, inode);
+    pub(super) fn put_file(&mut self, inode: Inode, handle: Option<FileHandle>, path: Vec<u8>) {
+        self.by_path.insert(path.clone(), inode);
         match self.files.get_mut(&inode) {
             Some(known) if known.handle == handle => {
-                let new = rules.iter().filter(|rule| !known.rules.contains(rule));
-                let new: Vec<usize> = new.copied().collect();
-                known.rules.extend(new);
+                if !known.names.contains(&path) {
+                    known.names.push(path);
+                }
             }
             _ => {
-                let rules = rules.to_vec();
-                self.files.insert(inode, Known { handle, rules });
+                let names = vec![path];
+                self.files.insert(inode, Known { handle, names });
             }
         }
     }
 
-    /// The rules that protect the file. Its handle is asked for only if its number is known.
-    pub(super) fn protecting(
+    /// The paths for which the file is protected. Its handle is asked for only if its number is known.
+    pub(super) fn names_of(
         &self,
         inode: Inode,
         handle: impl FnOnce() -> Option<FileHandle>,
-    ) -> &[usize] {
+    ) -> &[Vec<u8>] {
         match self.files.get(&inode) {
-            Some(known) if known.handle.is_none() || known.handle == handle() => &known.rules,
+            Some(known) if known.handle.is_none() || known.handle == handle() => &known.names,
             _ => &[],
+        }
+    }
+
+    /// Takes over files that were moved away from paths that are meant still.
+    pub(super) fn take_over(&mut self, before: &mut Self, is_meant: impl Fn(&[u8]) -> bool) {
+        for (inode, mut known) in before.files.drain() {
+            known.names.retain(|name| is_meant(name));
+            if !known.names.is_empty() {
+                self.files.entry(inode).or_insert(known);
+            }
         }
     }
 
@@ -146,16 +151,20 @@ mod tests {
     #[test]
     fn a_file_is_protected_under_every_name_until_its_number_is_used_anew() {
         let mut places = Places::default();
-        places.put_file((1, 5), handle(1), &[0], b"/a/x".to_vec());
-        places.put_file((1, 5), handle(1), &[2, 0], b"/a/y".to_vec());
-        assert_eq!(places.protecting((1, 5), || handle(1)), [0, 2]);
-        assert!(places.protecting((1, 5), || handle(2)).is_empty());
-        assert!(places.protecting((2, 5), || handle(1)).is_empty());
+        places.put_file((1, 5), handle(1), b"/a/x".to_vec());
+        places.put_file((1, 5), handle(1), b"/a/y".to_vec());
+        let both = [b"/a/x".to_vec(), b"/a/y".to_vec()];
+        assert_eq!(places.names_of((1, 5), || handle(1)), both);
+        assert!(places.names_of((1, 5), || handle(2)).is_empty());
+        assert!(places.names_of((2, 5), || handle(1)).is_empty());
         places.gone(b"/a/x");
         places.gone(b"/a/y");
-        assert_eq!(places.protecting((1, 5), || handle(1)), [0, 2]);
-        places.put_file((1, 5), handle(2), &[3], b"/a/z".to_vec());
-        assert_eq!(places.protecting((1, 5), || handle(2)), [3]);
+        let mut later = Places::default();
+        later.take_over(&mut places, |name| name == b"/a/y");
+        assert_eq!(later.names_of((1, 5), || handle(1)), [b"/a/y".to_vec()]);
+        let mut places = later;
+        places.put_file((1, 5), handle(2), b"/a/z".to_vec());
+        assert_eq!(places.names_of((1, 5), || handle(2)), [b"/a/z".to_vec()]);
         places.sweep(&[6].into());
         assert_eq!(places.files(), 0);
     }

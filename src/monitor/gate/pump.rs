@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::ancestry::{Lineage, exe};
 use super::opening::{Undecided, path_of, refuse};
 use super::rules::{Applies, Rules};
+use super::walk::split;
 use super::{Gate, Overdue, Question, Seen, Told, UNREADABLE, locked};
 use crate::sys::gatekeeper::{GateEvent, OVERFLOW};
 
@@ -84,13 +85,15 @@ impl Gate {
         let subject = self.subject(rules, file);
         if subject.rules.is_empty() {
             self.let_pass(&mut event);
-            if let Some((path, inode)) = subject.stray
+            if let Some(stray) = subject.stray
                 && !self.observes.load(Ordering::Relaxed)
                 // Somebody who is putting marks on is ahead of the list of them.
                 && let Ok(_marking) = self.marking.try_lock()
             {
-                locked(&self.places).forget_dir(inode);
-                self.unmark(&path, inode).ok();
+                locked(&self.places).forget_dir(stray.dir);
+                // Whichever of the two marks there is.
+                self.unmark(split(&subject.path).0, stray.dir).ok();
+                self.unmark(&subject.path, stray.file).ok();
             }
             return Some(event);
         }
@@ -133,7 +136,7 @@ impl Gate {
         tell: &dyn Fn(Told),
     ) -> Option<GateEvent> {
         let mut undecided = locked(&self.undecided);
-        if undecided.len() >= MOST_UNDECIDED {
+        if undecided.len() >= self.most_undecided {
             drop(undecided);
             drop(event);
             self.tell_overdue(question, true, tell);
@@ -219,6 +222,3 @@ fn is_final(error: &io::Error) -> bool {
 const EBADF: i32 = 9;
 const EFAULT: i32 = 14;
 const EINVAL: i32 = 22;
-
-/// Each undecided open takes a descriptor; without one the kernel refuses opens instead of telling of them.
-const MOST_UNDECIDED: usize = 256;

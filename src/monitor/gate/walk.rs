@@ -32,16 +32,17 @@ impl Gate {
         for base in rules.bases() {
             self.walk(&rules, &places, &base, &mut guarding.troubles)?;
         }
-        let places = places.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut places = places.into_inner().unwrap_or_else(PoisonError::into_inner);
         guarding.directories = places.directories();
         guarding.files = places.files();
-        let before = {
-            // Both at once: the numbers of the rules in one are places in the other.
-            let mut now = self.rules.write().unwrap_or_else(PoisonError::into_inner);
-            *now = rules;
-            std::mem::replace(&mut *locked(&self.places), places)
+        let left_out = {
+            let mut now = locked(&self.places);
+            places.take_over(&mut now, |name| !rules.that_mean(name).is_empty());
+            let left_out = now.left_out(&places);
+            *now = places;
+            left_out
         };
-        let left_out = before.left_out(&locked(&self.places));
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
         for (path, inode) in left_out {
             // What is no longer there has no mark any more, or loses it when it is met.
             self.unmark(&path, inode).ok();
@@ -69,14 +70,13 @@ impl Gate {
     /// A file was made, moved or linked here, or has replaced another.
     pub fn file_appeared(&self, path: &[u8]) -> io::Result<()> {
         let rules = self.rules();
-        let meant = rules.that_mean(path);
-        if meant.is_empty() {
+        if rules.that_mean(path).is_empty() {
             return Ok(());
         }
         let (above, name) = split(path);
         let marking = locked(&self.marking);
         let found = open_without_links(above)
-            .and_then(|dir| mark_file(&*self.group()?, &dir, name, &meant, path, &self.places));
+            .and_then(|dir| mark_file(&*self.group()?, &dir, name, path, &self.places));
         drop(marking);
         match found {
             // It is gone again.
@@ -162,13 +162,9 @@ fn visit(
                 left.push((child.clone(), Some(there.dev())));
                 Ok(())
             }
-            Kind::File if can_be_in => {
-                let meant = rules.that_mean(&child);
-                if meant.is_empty() {
-                    return Ok(());
-                }
+            Kind::File if can_be_in && !rules.that_mean(&child).is_empty() => {
                 let name = entry.file_name();
-                mark_file(group, &dir, name.as_bytes(), &meant, &child, places)
+                mark_file(group, &dir, name.as_bytes(), &child, places)
             }
             _ => Ok(()),
         });
@@ -199,7 +195,6 @@ fn mark_file(
     group: &Gatekeeper,
     dir: &File,
     name: &[u8],
-    rules: &[usize],
     path: &[u8],
     places: &Mutex<Places>,
 ) -> io::Result<()> {
@@ -211,7 +206,7 @@ fn mark_file(
     // Without a handle the number alone has to do.
     let handle = handle_of(Some(dir.as_fd()), &c_name).ok();
     let handle = handle.map(|(handle, _)| handle);
-    locked(places).put_file((there.dev(), there.ino()), handle, rules, path.to_vec());
+    locked(places).put_file((there.dev(), there.ino()), handle, path.to_vec());
     group.add_mark(Reach::Inode, mask_for(false), dir.as_fd(), &c_name)
 }
 
