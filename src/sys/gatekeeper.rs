@@ -124,11 +124,13 @@ impl Gatekeeper {
         Ok(told.lines().filter_map(number).collect())
     }
 
-    /// Reads some events; none when the queue is empty.
+    /// Reads at most `most` events; none when the queue is empty.
     ///
-    /// An error can mean that the kernel had no descriptor left for an event. It refuses such an open.
-    pub fn read(self: &Arc<Self>, into: &mut Vec<GateEvent>) -> io::Result<()> {
+    /// Each comes with a descriptor. The kernel refuses an open for which it has none left, and says so only
+    /// by an error here, or not at all when others could be told: there must always be so many to spare.
+    pub fn read(self: &Arc<Self>, into: &mut Vec<GateEvent>, most: usize) -> io::Result<()> {
         let mut buffer = [0_u8; EVENT * AT_ONCE];
+        let buffer = &mut buffer[..EVENT * most.clamp(1, AT_ONCE)];
         loop {
             // SAFETY: the kernel writes at most `buffer.len()` bytes into memory that we own.
             let got = cvt(unsafe {
@@ -259,5 +261,5 @@ fn bit_of(on: Reach) -> u32 {
 /// `struct fanotify_event_metadata`: event_len u32, vers u8, reserved u8, metadata_len u16, mask u64,
 /// fd i32, pid i32.
 const EVENT: usize = 24;
-/// So many events are read at a time: each takes a descriptor, and of those there may be only 1024.
+/// More events are never read at a time.
 const AT_ONCE: usize = 64;

@@ -19,6 +19,7 @@ pub mod fanotify;
 pub mod files;
 pub mod gatekeeper;
 pub mod handle;
+pub mod limits;
 pub mod mount;
 pub mod netlink;
 pub mod perf;

@@ -1,14 +1,15 @@
 //! Who opens: the process, which waits and so cannot vanish, and those of its ancestors that live.
 
+use std::cell::OnceCell;
 use std::fs;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
-/// A process and its living ancestors, the process first.
+/// A process and its living ancestors, the process first. What costs more is read when it is asked for.
 #[derive(Debug, Default)]
 pub(super) struct Lineage {
-    /// Effective user of the process.
-    pub(super) euid: Option<u32>,
+    pid: u32,
+    euid: OnceCell<Option<u32>>,
     pub(super) chain: Vec<Relative>,
 }
 
@@ -17,37 +18,65 @@ pub(super) struct Lineage {
 pub(super) struct Relative {
     pub(super) pid: u32,
     pub(super) comm: Vec<u8>,
-    pub(super) exe: Option<Vec<u8>>,
+    exe: OnceCell<Option<Vec<u8>>>,
 }
 
 impl Lineage {
     /// Reads what /proc says; empty for a process of another namespace.
     pub(super) fn read(pid: u32) -> Self {
-        let mut lineage = Self {
-            euid: euid(pid),
-            chain: Vec::new(),
-        };
+        let mut chain = Vec::new();
         let mut next = pid;
-        while next != 0 && lineage.chain.len() < DEEP {
+        while next != 0 && chain.len() < DEEP {
             let Some((relative, parent)) = relative(next) else {
                 break;
             };
-            lineage.chain.push(relative);
+            chain.push(relative);
             next = parent;
         }
-        lineage
+        Self {
+            pid,
+            euid: OnceCell::new(),
+            chain,
+        }
+    }
+
+    /// Effective user of the process.
+    pub(super) fn euid(&self) -> Option<u32> {
+        *self.euid.get_or_init(|| euid(self.pid))
     }
 }
 
 impl Relative {
+    /// Path of its executable.
+    pub(super) fn exe(&self) -> Option<&[u8]> {
+        self.exe.get_or_init(|| exe(self.pid)).as_deref()
+    }
+
     /// Whether it is called that: by its comm, which the kernel cuts, or by the name of its executable.
     pub(super) fn is_called(&self, cmd: &str) -> bool {
         let cmd = cmd.as_bytes();
-        let name = self
-            .exe
-            .as_deref()
-            .and_then(|exe| exe.rsplit(|b| *b == b'/').next());
-        self.comm == cmd[..cmd.len().min(COMM)] || name == Some(cmd)
+        self.comm == cmd[..cmd.len().min(COMM)]
+            || self.exe().and_then(|exe| exe.rsplit(|b| *b == b'/').next()) == Some(cmd)
+    }
+
+    #[cfg(test)]
+    pub(super) fn named(comm: &str, exe: Option<&str>) -> Self {
+        Self {
+            pid: 0,
+            comm: comm.as_bytes().to_vec(),
+            exe: OnceCell::from(exe.map(|exe| exe.as_bytes().to_vec())),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Lineage {
+    pub(super) fn of(euid: u32, chain: Vec<Relative>) -> Self {
+        Self {
+            pid: 0,
+            euid: OnceCell::from(Some(euid)),
+            chain,
+        }
     }
 }
 
@@ -72,7 +101,7 @@ fn relative(pid: u32) -> Option<(Relative, u32)> {
     let relative = Relative {
         pid,
         comm,
-        exe: exe(pid),
+        exe: OnceCell::new(),
     };
     Some((relative, parent))
 }
@@ -100,7 +129,7 @@ mod tests {
     #[test]
     fn we_are_found_with_our_ancestors_by_either_name() {
         let me = Lineage::read(std::process::id());
-        assert_eq!(me.euid, Some(crate::sys::account::effective_uid()));
+        assert_eq!(me.euid(), Some(crate::sys::account::effective_uid()));
         assert_eq!(me.chain[0].pid, std::process::id());
         assert!(me.chain.len() > 1);
         let exe = std::env::current_exe().unwrap();
@@ -111,11 +140,7 @@ mod tests {
 
     #[test]
     fn a_long_name_is_compared_as_far_as_the_kernel_keeps_it() {
-        let relative = Relative {
-            pid: 1,
-            comm: b"fifteen-letters".to_vec(),
-            exe: Some(b"/usr/bin/python3.12".to_vec()),
-        };
+        let relative = Relative::named("fifteen-letters", Some("/usr/bin/python3.12"));
         assert!(relative.is_called("fifteen-letters-and-more"));
         assert!(relative.is_called("python3.12"));
         assert!(!relative.is_called("fifteen"));
@@ -125,6 +150,6 @@ mod tests {
     #[test]
     fn nobody_has_no_ancestors() {
         let nobody = Lineage::read(0);
-        assert_eq!((nobody.euid, nobody.chain.len()), (None, 0));
+        assert_eq!((nobody.euid(), nobody.chain.len()), (None, 0));
     }
 }

@@ -33,6 +33,7 @@ use crate::filters::pattern::PathPattern;
 use crate::sys::dirfd::open_without_links;
 use crate::sys::epoll::PollSet;
 use crate::sys::gatekeeper::{CLOSE_WRITE, Gatekeeper, OPEN_PERM, Reach};
+use crate::sys::limits::raise_open_files;
 
 use opening::Undecided;
 use places::Places;
@@ -208,8 +209,9 @@ pub struct Gate {
     /// Held while marks are put on or taken off.
     marking: Mutex<()>,
     undecided: Mutex<BTreeMap<u64, Undecided>>,
-    /// Each of them takes a descriptor; without one the kernel refuses opens instead of telling of them.
+    /// Each that waits takes a descriptor; without one the kernel refuses opens instead of telling of them.
     most_undecided: usize,
+    most_at_once: usize,
     next: AtomicU64,
     exempt: RwLock<HashSet<u32>>,
     observes: AtomicBool,
@@ -227,8 +229,10 @@ struct Counters {
 
 impl Gate {
     /// Opens a gate that guards nothing yet. Opens by the process `own_pid` and its descendants always pass;
-    /// an open that nobody decides about within `deadline` passes too.
+    /// an open that nobody decides about within `deadline` passes too. Raises the number of files that this
+    /// process may have open to what it may allow itself.
     pub fn open(own_pid: u32, deadline: Duration) -> io::Result<Self> {
+        let files = usize::try_from(raise_open_files()?).unwrap_or(usize::MAX);
         let group = Arc::new(Gatekeeper::open()?);
         let (stopped, stop) = io::pipe()?;
         let poll = PollSet::new()?;
@@ -245,7 +249,8 @@ impl Gate {
             places: Mutex::default(),
             marking: Mutex::default(),
             undecided: Mutex::default(),
-            most_undecided: (files_we_may_open() / 4).min(MOST_UNDECIDED),
+            most_undecided: (files / 4).min(MOST_UNDECIDED),
+            most_at_once: files / 8,
             next: AtomicU64::new(1),
             exempt: RwLock::default(),
             observes: AtomicBool::new(false),
@@ -334,17 +339,6 @@ impl Gate {
 /// Takes a lock. What the locks of the gate protect is valid between any two statements that could panic.
 fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// How many descriptors this process may have.
-fn files_we_may_open() -> usize {
-    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let line = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"));
-    let soft = line.and_then(|line| line.split_ascii_whitespace().next()?.parse().ok());
-    // proc_pid_limits(5): anything but a number means that there is no limit.
-    soft.unwrap_or(usize::MAX)
 }
 
 /// So many opens wait for decisions at most.

@@ -57,9 +57,11 @@ pub(super) fn refuse(
     path: Vec<u8>,
     who: &Lineage,
 ) -> Option<Refusal> {
+    let opener = who.chain.first();
+    // While it waits: it may be gone as soon as it is answered.
+    let exe = opener.and_then(|opener| opener.exe().map(<[u8]>::to_vec));
     let waited = event.refuse().unwrap_or(false);
     let (wall, mono) = (WallTime(clock::realtime()), clock::monotonic());
-    let opener = who.chain.first();
     waited.then(|| Refusal {
         rule,
         pid: event.pid,
@@ -68,7 +70,7 @@ pub(super) fn refuse(
         mono,
         mask: event.mask,
         comm: opener.map_or_else(Vec::new, |opener| opener.comm.clone()),
-        exe: opener.and_then(|opener| opener.exe.clone()),
+        exe,
     })
 }
 

@@ -26,7 +26,7 @@ impl Gate {
             if locked(&self.stop).is_none() {
                 return Ok(());
             }
-            if let Err(error) = self.group()?.read(&mut events) {
+            if let Err(error) = self.group()?.read(&mut events, self.most_at_once) {
                 if is_final(&error) {
                     return Err(error);
                 }

@@ -109,7 +109,7 @@ impl Rules {
         let Some(Rule { guarded, uids }) = self.rules.get(at) else {
             return Applies::No;
         };
-        let is_meant = |uids: &Vec<u32>| who.euid.is_some_and(|uid| uids.contains(&uid));
+        let is_meant = |uids: &Vec<u32>| who.euid().is_some_and(|uid| uids.contains(&uid));
         if !uids.as_ref().is_none_or(is_meant) {
             return Applies::No;
         }
@@ -167,15 +167,8 @@ mod tests {
     }
 
     fn who(euid: u32, names: &[&str]) -> Lineage {
-        let chain = names.iter().map(|name| Relative {
-            pid: 1,
-            comm: name.as_bytes().to_vec(),
-            exe: None,
-        });
-        Lineage {
-            euid: Some(euid),
-            chain: chain.collect(),
-        }
+        let chain = names.iter().map(|name| Relative::named(name, None));
+        Lineage::of(euid, chain.collect())
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub(crate) fn of_opens(kind: Fs) {
     }
     fs::write(root.join("guarded/secret"), "x").unwrap();
     let plain = root.join("open/plain");
+    let alone = (0..ROUNDS).map(|_| cost(&plain, OPENS));
+    let alone = alone.fold(f64::MAX, f64::min);
     let mut keeper = Keeper::new(Duration::from_secs(1));
     let pattern = root.join("guarded/sec*");
     let rule = [pattern.to_str().unwrap(), "", "", ""];
@@ -36,16 +38,19 @@ pub(crate) fn of_opens(kind: Fs) {
     let beside = held_up(&keeper, &root.join("guarded/plain"));
     let refused = held_up(&keeper, &root.join("guarded/secret"));
     println!(
-        "{}: open and close, CPU us: without a gate {without:.3}, with one {with:.3}; in a guarded directory {} (gate {}); refused {} (gate {})",
+        "{}: open and close, CPU us: without a gate {alone:.3}, that guards nothing {without:.3}, that guards another directory {with:.3}; in a guarded directory {:.1} (gate {:.1}); refused {:.1} (gate {:.1})",
         kind.name(),
         beside.0,
         beside.1,
         refused.0,
         refused.1
     );
-    assert!(with - without < 1.0, "{with} against {without}");
-    let [opens, told, ..] = keeper.tally();
-    assert_eq!((opens, told), (2 * HELD_UP as u64, HELD_UP as u64));
+    assert!(
+        with - without.min(alone) < 1.0,
+        "{with} against {without}, {alone}"
+    );
+    assert_eq!(keeper.refusals(HELD_UP).len(), HELD_UP);
+    assert_eq!(keeper.tally()[0], 2 * HELD_UP as u64);
     keeper.end();
 }
 

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use fsmon::filters::pattern::PathPattern;
 use fsmon::monitor::gate::{Gate, Guarded, Scope, Told};
+use rustix::process::Resource;
 
+use crate::wait::{PATIENCE, until};
 use crate::workers::Worker;
 
 /// Nobody decides; or everything passes, or everything is refused.
@@ -38,7 +40,13 @@ pub(crate) struct Heard {
 impl Keeper {
     /// Starts it; an open that nobody decides about passes after `deadline`.
     pub(crate) fn new(deadline: Duration) -> Self {
-        let mut worker = Worker::new("gate", &[&deadline.as_millis().to_string()]);
+        Self::with_files(deadline, 1024)
+    }
+
+    /// The same with so many descriptors, unless it helps itself to more.
+    pub(crate) fn with_files(deadline: Duration, files: u64) -> Self {
+        let words = [deadline.as_millis().to_string(), files.to_string()];
+        let mut worker = Worker::new("gate", &words.each_ref().map(String::as_str));
         worker.go();
         let mut keeper = Self { worker };
         assert_eq!(keeper.worker.hear(), "open");
@@ -65,6 +73,17 @@ impl Keeper {
     /// One of `never`, `pass`, `refuse`: what is said to questions; or `files N`, `exempt PID`.
     pub(crate) fn order(&mut self, word: &str) {
         self.ask(word);
+    }
+
+    /// The next refusals, so many at least: they are told behind the answer.
+    pub(crate) fn refusals(&mut self, number: usize) -> Vec<Heard> {
+        let mut refusals = Vec::new();
+        let all = until(PATIENCE, || {
+            refusals.extend(self.told().into_iter().filter(|one| one.kind == "refused"));
+            (refusals.len() >= number).then_some(())
+        });
+        assert!(all.is_some(), "{refusals:?}");
+        refusals
     }
 
     /// Everything told since the last call.
@@ -112,6 +131,9 @@ impl Keeper {
 /// What the process itself does.
 pub(crate) fn keep(words: &[String]) {
     let deadline = Duration::from_millis(words[0].parse().unwrap());
+    let mut limit = rustix::process::getrlimit(Resource::Nofile);
+    limit.current = Some(words[1].parse().unwrap());
+    rustix::process::setrlimit(Resource::Nofile, limit).unwrap();
     let gate = Arc::new(Gate::open(std::process::id(), deadline).unwrap());
     let told = Arc::new(Mutex::new(Vec::new()));
     let says = Arc::new(AtomicU8::new(PASS));
