@@ -1,38 +1,96 @@
 //! What follows from an alert: its line, and the program that its rule calls.
 
+use super::gate::Told;
 use super::hooks::{Call, Hooks};
 use super::report::{Level, Reporter};
-use super::watchman::Watchman;
+use super::warden::Warden;
+use super::watchman::{FOR_THE_GATE, Watchman};
 use super::writer::Writer;
-use crate::event::FileEvent;
+use crate::event::{EventType, FileEvent};
+use crate::log::alert::Note;
 use crate::log::journal::Entry;
+use crate::pipeline::{Doer, Pipeline};
 use crate::policy::{Alert, hook_environment};
 
-/// The rules, and the way to the programs that they call.
+/// The rules, the gate that they have, and the way to the programs that they call.
 #[derive(Debug)]
 pub struct Alarm {
     /// The rules.
     pub watchman: Watchman,
+    warden: Warden,
     hooks: Hooks,
 }
 
 impl Alarm {
     /// Puts both together.
-    pub fn new(watchman: Watchman, hooks: Hooks) -> Self {
-        Self { watchman, hooks }
+    pub fn new(watchman: Watchman, warden: Warden, hooks: Hooks) -> Self {
+        Self {
+            watchman,
+            warden,
+            hooks,
+        }
+    }
+
+    /// Has the gate refuse what the rules say. To be called when the rules have changed.
+    pub fn guard(&mut self) -> anyhow::Result<()> {
+        self.warden.guard(self.watchman.policy().guarded())
+    }
+
+    /// Has a rule judge an event.
+    pub fn judge(
+        &mut self,
+        rule: u16,
+        event: &FileEvent,
+        doer: &mut Doer<'_>,
+        writer: &mut Writer,
+        reporter: &Reporter,
+    ) {
+        if rule == FOR_THE_GATE {
+            self.warden.saw(event);
+        } else if let Some(alert) = self.watchman.judge(rule, event, doer) {
+            self.raise(&alert, event, None, writer, reporter);
+        }
+    }
+
+    /// Deals with what the gate tells.
+    pub fn hear(
+        &mut self,
+        told: Told,
+        pipeline: &mut Pipeline,
+        writer: &mut Writer,
+        reporter: &Reporter,
+    ) {
+        let Some(refusal) = self.warden.hear(told, pipeline) else {
+            return;
+        };
+        let (event, mut doer) = pipeline.describe(
+            EventType::Open,
+            &refusal.path,
+            refusal.pid,
+            (refusal.wall, refusal.mono),
+        );
+        // The refusal came from the match; only its line and its hook wait for the cooldown.
+        if let Some(alert) = self.watchman.judge(refusal.rule, &event, &mut doer) {
+            self.raise(&alert, &event, Some("deny"), writer, reporter);
+        }
     }
 
     /// Writes an alert down, and has its hook called.
-    pub fn raise(
+    fn raise(
         &mut self,
         alert: &Alert,
         event: &FileEvent,
+        decision: Option<&str>,
         writer: &mut Writer,
         reporter: &Reporter,
     ) {
         let mut event = event.clone();
         self.watchman.tag(&mut event);
-        let line = writer.alert(&event, &self.watchman.note(alert));
+        let note = Note {
+            decision: decision.map(Into::into),
+            ..self.watchman.note(alert)
+        };
+        let line = writer.alert(&event, &note);
         let Some(call) = call_for(&self.watchman, alert, &event, line) else {
             return;
         };

@@ -1,8 +1,7 @@
 //! The daemon's one owner of engine, watches and logs: takes messages, calls what is named.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -13,15 +12,17 @@ use super::alarm::Alarm;
 use super::control::{Answer, Command};
 use super::engine::{Changes, Engine};
 use super::feed::Feed;
+use super::gate::Told;
 use super::hooks::Ended;
 use super::live::Interest;
 use super::report::{Level, Reporter};
+use super::roots::{Roots, shown, subject};
 use super::trim::Trimmer;
 use super::writer::Writer;
 use crate::clean::CleanReport;
 use crate::config::{CacheSettings, Chain, Config};
 use crate::event::WallTime;
-use crate::log::journal::{Entry, Subject};
+use crate::log::journal::Entry;
 use crate::monitored::path::quoted;
 use crate::monitored::{GroupName, Store, Watch, WatchSet};
 use crate::pipeline::{Loss, Outcome};
@@ -46,6 +47,8 @@ pub enum Message {
     },
     /// A program that a rule called has ended.
     HookEnded(Ended),
+    /// The gate has refused or asks something.
+    Gate(Told),
     /// SIGHUP: read store, config and policy again.
     Reload,
     /// A signal to stop, or a thread that failed.
@@ -60,8 +63,7 @@ pub struct Core {
     engine: Engine,
     writer: Writer,
     watches: WatchSet,
-    /// Watched paths, and whether they were there when last heard of.
-    roots: BTreeMap<PathBuf, bool>,
+    roots: Roots,
     trimmer: Trimmer,
     alarm: Alarm,
     reporter: Arc<Reporter>,
@@ -96,7 +98,7 @@ impl Core {
             engine,
             writer,
             watches: WatchSet::default(),
-            roots: BTreeMap::new(),
+            roots: Roots::default(),
             trimmer,
             alarm,
             reporter,
@@ -117,11 +119,12 @@ impl Core {
         self.watches = watches;
         let changes = self.reconcile()?;
         self.say_changes(&changes);
+        self.guard();
         self.note_policy();
         for watch in self.watches.iter() {
             self.writer.journal(&Entry::Add(subject(watch)));
         }
-        self.look_at_roots();
+        self.roots.look(&self.watches, &self.reporter);
         self.writer.flush(&self.reporter);
         Ok(())
     }
@@ -163,6 +166,28 @@ impl Core {
         self.writer.flush(&self.reporter);
     }
 
+    fn hear(&mut self, told: Told) {
+        // Whoever waits at the gate has been forked by now, and the records of it have to be known.
+        self.read_and_step();
+        let Self {
+            alarm,
+            engine,
+            writer,
+            reporter,
+            ..
+        } = self;
+        alarm.hear(told, engine.pipeline(), writer, reporter);
+        self.writer.flush(&self.reporter);
+    }
+
+    /// Puts the rules that refuse something in force.
+    fn guard(&mut self) {
+        if let Err(error) = self.alarm.guard() {
+            let text = format!("what rules refuse is not refused: {error:#}");
+            self.reporter.say(Level::Error, &text);
+        }
+    }
+
     fn note_hook(&mut self, ended: &Ended) {
         self.writer.journal(&Entry::Hook {
             rule: &ended.rule,
@@ -199,6 +224,7 @@ impl Core {
                 }
                 Ok(Message::MountsChanged) => self.follow_mounts(),
                 Ok(Message::Cleaned { log, report }) => self.note_cleaning(&log, &report),
+                Ok(Message::Gate(told)) => self.hear(told),
                 Ok(Message::HookEnded(ended)) => self.note_hook(&ended),
                 Ok(Message::Reload) => self.reload(),
                 Ok(Message::Stop(reason)) => return reason,
@@ -334,13 +360,9 @@ impl Core {
                 rule,
                 event,
                 mut doer,
-            } => {
-                if let Some(alert) = alarm.watchman.judge(rule, event, &mut doer) {
-                    alarm.raise(&alert, event, writer, reporter);
-                }
-            }
-            Outcome::RootMayBeGone { root } => root_gone(roots, watches, writer, reporter, root),
-            Outcome::RootMayBeBack { root } => root_back(roots, watches, writer, reporter, root),
+            } => alarm.judge(rule, event, &mut doer, writer, reporter),
+            Outcome::RootMayBeGone { root } => roots.gone(watches, writer, reporter, root),
+            Outcome::RootMayBeBack { root } => roots.back(watches, writer, reporter, root),
             Outcome::MountsMoved => *mounts_moved = true,
             Outcome::NewDirectory { .. } => {}
             Outcome::Lost(loss) => {
@@ -409,7 +431,7 @@ impl Core {
             return self.undo(before, &why);
         }
         self.say_changes(&changes);
-        self.look_at_roots();
+        self.roots.look(&self.watches, &self.reporter);
         self.writer.journal(&Entry::Add(subject(&watch)));
         self.writer.flush(&self.reporter);
         let Watch {
@@ -455,7 +477,7 @@ impl Core {
             self.reporter
                 .announce(&format!("Removed entry: {}", shown(&watch.path)));
         }
-        self.look_at_roots();
+        self.roots.look(&self.watches, &self.reporter);
         self.writer.flush(&self.reporter);
         Reply::done()
     }
@@ -476,15 +498,7 @@ impl Core {
             reporter,
             ..
         } = self;
-        let paths: Vec<PathBuf> = roots.keys().cloned().collect();
-        for path in paths {
-            let root = std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str());
-            if path.symlink_metadata().is_ok() {
-                root_back(roots, watches, writer, reporter, root);
-            } else {
-                root_gone(roots, watches, writer, reporter, root);
-            }
-        }
+        roots.look_again(watches, writer, reporter);
         self.writer.flush(&self.reporter);
     }
 
@@ -548,7 +562,8 @@ impl Core {
                 .reporter
                 .say(Level::Error, &format!("cannot change the marks: {error}")),
         }
-        self.look_at_roots();
+        self.guard();
+        self.roots.look(&self.watches, &self.reporter);
         self.writer.flush(&self.reporter);
         let what = if whole {
             "store, config and policy are"
@@ -557,22 +572,6 @@ impl Core {
         };
         self.reporter
             .say(Level::Info, &format!("{what} read again"));
-    }
-
-    /// Notes which watched paths are there; says so of those that are not.
-    fn look_at_roots(&mut self) {
-        let known = std::mem::take(&mut self.roots);
-        for watch in self.watches.iter() {
-            let there = watch.path.symlink_metadata().is_ok();
-            if !there && !known.contains_key(&watch.path) {
-                let path = quoted(&watch.path);
-                self.reporter.say(
-                    Level::Info,
-                    &format!("path {path} does not exist yet; it is recorded from its creation on"),
-                );
-            }
-            self.roots.insert(watch.path.clone(), there);
-        }
     }
 
     fn say_changes(&self, changes: &Changes) {
@@ -647,72 +646,8 @@ fn groups(watches: &WatchSet, alarm: &Alarm) -> Vec<GroupName> {
     groups
 }
 
-fn subject(watch: &Watch) -> Subject<'_> {
-    Subject {
-        group: watch.group.as_str(),
-        path: std::os::unix::ffi::OsStrExt::as_bytes(watch.path.as_os_str()),
-    }
-}
-
-fn shown(path: &Path) -> String {
-    path.to_string_lossy().escape_debug().to_string()
-}
-
 fn is_on(path: &Path, point: &[u8]) -> bool {
     path.starts_with(Path::new(
         <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(point),
     ))
-}
-
-fn root_path(root: &[u8]) -> &Path {
-    Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(root))
-}
-
-fn root_gone(
-    roots: &mut BTreeMap<PathBuf, bool>,
-    watches: &WatchSet,
-    writer: &mut Writer,
-    reporter: &Reporter,
-    root: &[u8],
-) {
-    let path = root_path(root);
-    if let Some(there) = roots.get_mut(path).filter(|there| **there) {
-        *there = false;
-        watches
-            .iter()
-            .filter(|watch| watch.path == path)
-            .for_each(|watch| writer.journal(&Entry::RootGone(subject(watch))));
-        reporter.say_folded(
-            Level::Info,
-            &format!("gone {}", shown(path)),
-            &format!(
-                "{} is gone; it is recorded again when it comes back",
-                quoted(path)
-            ),
-        );
-    }
-}
-
-fn root_back(
-    roots: &mut BTreeMap<PathBuf, bool>,
-    watches: &WatchSet,
-    writer: &mut Writer,
-    reporter: &Reporter,
-    root: &[u8],
-) {
-    let path = root_path(root);
-    if let Some(there) = roots.get_mut(path).filter(|there| !**there)
-        && path.symlink_metadata().is_ok()
-    {
-        *there = true;
-        watches
-            .iter()
-            .filter(|watch| watch.path == path)
-            .for_each(|watch| writer.journal(&Entry::RootBack(subject(watch))));
-        reporter.say_folded(
-            Level::Info,
-            &format!("back {}", shown(path)),
-            &format!("Path {} now exists; recording", quoted(path)),
-        );
-    }
 }

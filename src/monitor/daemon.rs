@@ -24,6 +24,7 @@ use super::lock::DaemonLock;
 use super::marks::Dialect;
 use super::report::{Level, Reporter};
 use super::trim::Trimmer;
+use super::warden::Warden;
 use super::watchman::Watchman;
 use super::writer::{Writer, crashed_at};
 use crate::config::Config;
@@ -60,7 +61,8 @@ fn record(
     let (to_core, inbox) = channel();
     let hub = Arc::new(Hub::default());
     let (hooks, calls) = Hooks::new();
-    let alarm = Alarm::new(watchman, hooks);
+    let warden = Warden::new(to_core.clone(), reporter.clone());
+    let alarm = Alarm::new(watchman, warden, hooks);
     let (feed, mut core) = assemble(&config, group, dialect, reporter, &to_core, &hub, alarm)?;
     let code = runtime.block_on(async {
         let control = Control::bind(&config.paths.socket, config.uid, config.owner)?;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -17,11 +17,13 @@ use super::core::Message;
 use super::daemon::{NoFanotify, watch_mounts};
 use super::engine::{Changes, Engine, open_group};
 use super::feed::{self, Feed};
+use super::gate::{Scope, Told};
 use super::hooks::{self, Call, Hooks};
 use super::marks;
 use super::report::{Level, Reporter};
 use super::viewers::viewers;
-use super::watchman::Watchman;
+use super::warden::{self, Warden};
+use super::watchman::{FOR_THE_GATE, Watchman};
 use crate::config::Config;
 use crate::event::{EventType, FileEvent};
 use crate::log::alert::{Note, encode_alert};
@@ -29,6 +31,7 @@ use crate::monitored::path::quoted;
 use crate::monitored::{GroupName, Reach, Watch, WatchOptions, WatchSet};
 use crate::pipeline::{Loss, Outcome};
 use crate::policy::Alert;
+use crate::sys::gatekeeper::OPEN_PERM;
 use crate::sys::mount;
 
 /// What is to be shown.
@@ -44,6 +47,15 @@ pub enum Sight<'a> {
     Pause,
 }
 
+/// What is to be seen at the gate.
+#[derive(Debug)]
+pub struct Gated {
+    /// A directory on the filesystem.
+    pub dir: PathBuf,
+    /// The whole filesystem, or one mount.
+    pub scope: Scope,
+}
+
 /// What to watch, and for how long.
 #[derive(Debug)]
 pub struct Wishes {
@@ -51,6 +63,8 @@ pub struct Wishes {
     pub watches: WatchSet,
     /// By which rules.
     pub watchman: Watchman,
+    /// Openings that are to be seen at the gate, before they succeed.
+    pub gated: Option<Gated>,
     /// Until when, if not until a signal.
     pub time: Option<Duration>,
 }
@@ -74,12 +88,14 @@ pub fn watch(
         feed: feed.clone(),
         watches: wishes.watches,
         watchman: wishes.watchman,
+        warden: Warden::new(to_us.clone(), reporter.clone()),
         hooks,
         reporter: reporter.clone(),
         look_again: Some(Instant::now() + VIEWERS_COME),
         mounts_moved: false,
     };
     watching.reconcile()?;
+    watching.guard(wishes.gated.as_ref())?;
     attend(feed, calls, wishes.time, to_us)?;
     watching.leave_out_viewers();
     ready();
@@ -176,6 +192,7 @@ struct Watching {
     feed: Arc<Feed>,
     watches: WatchSet,
     watchman: Watchman,
+    warden: Warden,
     hooks: Hooks,
     reporter: Arc<Reporter>,
     /// When it is looked again for those who read what is printed.
@@ -203,6 +220,7 @@ impl Watching {
                     );
                     self.reporter.say(Level::Warning, &text);
                 }
+                Ok(Message::Gate(told)) => self.hear(told, show)?,
                 Ok(Message::Stop(why)) => {
                     self.settle(show)?;
                     return if why.is_empty() {
@@ -263,6 +281,63 @@ impl Watching {
         Ok(())
     }
 
+    /// Opens the gate, if a rule refuses something or openings are to be seen there.
+    fn guard(&mut self, gated: Option<&Gated>) -> anyhow::Result<()> {
+        self.warden.guard(self.watchman.policy().guarded())?;
+        let Some(Gated { dir, scope }) = gated else {
+            return Ok(());
+        };
+        if let Some(error) = self.warden.observe(dir, *scope)? {
+            let text = format!(
+                "the filesystem of {} cannot be marked ({error}); only what goes through its mount is seen",
+                quoted(dir)
+            );
+            self.reporter.say(Level::Warning, &text);
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, told: Told, show: &mut Show<'_>) -> anyhow::Result<()> {
+        // Whoever came to the gate has been forked by now, and the records of it have to be known.
+        self.feed.drain()?;
+        self.step(show)?;
+        let Self {
+            engine,
+            watchman,
+            warden,
+            hooks,
+            reporter,
+            ..
+        } = self;
+        let pipeline = engine.pipeline();
+        if let Told::Seen(seen) = told {
+            let kind = if seen.mask & OPEN_PERM != 0 {
+                EventType::Open
+            } else {
+                EventType::CloseWrite
+            };
+            let (mut event, _) = pipeline.describe(kind, &seen.path, seen.pid, warden::now());
+            let exe = seen.exe.map(|exe| String::from_utf8_lossy(&exe).into());
+            event.exe = event.exe.or(exe);
+            watchman.tag(&mut event);
+            show(Sight::Event(&event))?;
+        } else if let Some(refusal) = warden.hear(told, pipeline) {
+            let moment = (refusal.wall, refusal.mono);
+            let (event, mut doer) =
+                pipeline.describe(EventType::Open, &refusal.path, refusal.pid, moment);
+            if let Some(alert) = watchman.judge(refusal.rule, &event, &mut doer) {
+                call_hook(watchman, hooks, &alert, &event, reporter);
+                let note = Note {
+                    decision: Some("deny".into()),
+                    ..watchman.note(&alert)
+                };
+                show(Sight::Alert(&event, note))?;
+            }
+        }
+        show(Sight::Pause)?;
+        Ok(())
+    }
+
     fn leave_out_viewers(&mut self) {
         self.engine.pipeline().leave_out(viewers());
     }
@@ -295,6 +370,7 @@ impl Watching {
         let Self {
             engine,
             watchman,
+            warden,
             hooks,
             reporter,
             mounts_moved,
@@ -310,6 +386,14 @@ impl Watching {
                 Outcome::Log { event, .. } => {
                     watchman.tag(event);
                     show(Sight::Event(event))
+                }
+                Outcome::Rule {
+                    rule: FOR_THE_GATE,
+                    event,
+                    ..
+                } => {
+                    warden.saw(event);
+                    Ok(())
                 }
                 Outcome::Rule {
                     rule,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -10,16 +10,27 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
 
-use crate::event::{FileEvent, JobPlace};
+use crate::event::{EventType, FileEvent, JobPlace};
+use crate::filters::pattern::PathPattern;
 use crate::log::alert::Note;
 use crate::monitored::path::quoted;
 use crate::monitored::{Audience, GroupName, Watch, WatchOptions, WatchSet};
 use crate::pipeline::Doer;
 use crate::policy::{Acquaintance, Alert, Ground, Judge, Mistake, Need, Policy, Rule};
-use crate::sys::account::effective_uid;
+use crate::sys::account::{account, effective_uid};
 
 /// Where the rules stand unless somebody says otherwise.
 pub const DEFAULT_POLICY: &str = "/etc/fsmon/policy.toml";
+
+/// Stands for no rule, but for the gate, which has to know what comes and goes.
+pub const FOR_THE_GATE: u16 = u16::MAX;
+
+const COMES_AND_GOES: [EventType; 4] = [
+    EventType::Create,
+    EventType::MovedTo,
+    EventType::MovedFrom,
+    EventType::Delete,
+];
 
 /// Why a policy cannot be used.
 #[derive(Debug)]
@@ -87,6 +98,11 @@ fn check_owner(meta: &std::fs::Metadata, what: &str) -> anyhow::Result<()> {
     ))
 }
 
+fn is_away(path: &Path) -> bool {
+    let looked = path.symlink_metadata();
+    looked.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
 /// Rules with what they remember, and where they came from.
 #[derive(Debug)]
 pub struct Watchman {
@@ -98,7 +114,8 @@ pub struct Watchman {
 
 impl Watchman {
     /// Begins with rules that stand in the file `source`, if they stand in one.
-    pub fn new(policy: Policy, source: Option<PathBuf>) -> Self {
+    pub fn new(mut policy: Policy, source: Option<PathBuf>) -> Self {
+        name_users(&mut policy);
         Self {
             judge: Judge::new(policy),
             source,
@@ -111,13 +128,14 @@ impl Watchman {
         let Some(source) = &self.source else {
             return Ok(false);
         };
-        let policy = match read_policy(source) {
+        let mut policy = match read_policy(source) {
             // Taken away on purpose, if nobody named it.
-            Err(Unusable::File(_)) if source == Path::new(DEFAULT_POLICY) && !source.exists() => {
+            Err(Unusable::File(_)) if source == Path::new(DEFAULT_POLICY) && is_away(source) => {
                 Policy::default()
             }
             read => read?,
         };
+        name_users(&mut policy);
         self.names.clear();
         self.judge.replace(policy);
         Ok(true)
@@ -142,6 +160,22 @@ impl Watchman {
         let grounds: Vec<Ground> = watched.iter().map(ground).collect();
         let needs = self.policy().needs(&grounds);
         all.watches.extend(needs.iter().filter_map(watch_for));
+        let guarded = self.policy().guarded();
+        let bases = guarded.iter().flat_map(|guarded| &guarded.patterns);
+        let mut bases: Vec<Vec<u8>> = bases.map(PathPattern::base).collect();
+        bases.sort();
+        bases.dedup();
+        let comes_and_goes = bases.into_iter().map(|path| Need {
+            rule: FOR_THE_GATE,
+            path,
+            recursive: true,
+            max_depth: None,
+            exclude: Vec::new(),
+            types: COMES_AND_GOES.into_iter().collect(),
+            cmds: Vec::new(),
+        });
+        all.watches
+            .extend(comes_and_goes.filter_map(|need| watch_for(&need)));
         all
     }
 
@@ -170,6 +204,18 @@ impl Watchman {
             window_ms: alert.window_ms,
             decision: None,
         }
+    }
+}
+
+/// Events name users who have a name by it, so the number of such a user stands for the name, too.
+fn name_users(policy: &mut Policy) {
+    for rule in &mut policy.rules {
+        let numbers = rule.whom.users.iter().filter_map(|user| user.parse().ok());
+        let accounts: Vec<_> = numbers.filter_map(account).collect();
+        let names = accounts.into_iter().map(|account| account.name);
+        rule.whom
+            .users
+            .extend(names.filter_map(|name| name.into_string().ok()));
     }
 }
 

@@ -10,7 +10,7 @@ use super::Pipeline;
 use super::probe::Probe;
 use super::tell::Deed;
 use super::window::{At, Object, Rec};
-use crate::event::{Attribution, EventType, FileEvent};
+use crate::event::{Attribution, EventType, FileEvent, WallTime};
 use crate::proc_cache::{Membership, Moment, Part, ProcTable, Span, Who};
 
 /// What was already found out about the processes of the batch at hand.
@@ -235,6 +235,52 @@ impl Pipeline {
             own_pid: self.settings.own_pid,
             procs: &mut self.procs,
         }
+    }
+
+    /// An event that no record tells of, by a process as it is at that moment on the wall clock and on
+    /// CLOCK_MONOTONIC.
+    pub fn describe(
+        &mut self,
+        kind: EventType,
+        path: &[u8],
+        pid: u32,
+        (time, when): (WallTime, u64),
+    ) -> (FileEvent, Doer<'_>) {
+        let known = self.procs.at(pid, when);
+        let who = known.or_else(|| self.procs.probe_proc(Path::new("/proc"), pid, when));
+        let unknown: Arc<str> = "unknown".into();
+        let mut event = FileEvent {
+            time,
+            kind,
+            path: path.to_vec(),
+            pid,
+            cmd: unknown.clone(),
+            user: unknown,
+            file_size: 0,
+            ppid: 0,
+            tgid: 0,
+            chain: Arc::default(),
+            exe: None,
+            other_path: None,
+            attribution: Attribution::Unknown,
+            job: None,
+        };
+        if let Some(who) = &who {
+            event.cmd = who.comm.clone();
+            event.user = who.user.clone();
+            event.ppid = who.ppid;
+            event.tgid = who.tgid;
+            event.exe = who.exe.clone();
+            event.attribution = who.attribution;
+            event.chain = self.procs.chain_of(who).into();
+        }
+        let doer = Doer {
+            procs: &mut self.procs,
+            who,
+            pid,
+            own_pid: self.settings.own_pid,
+        };
+        (event, doer)
     }
 
     /// The size to be logged: what it is now for what made or changed the object, else the last one known.

@@ -7,6 +7,7 @@
 mod ends;
 mod enrich;
 mod expand;
+mod keep;
 mod legacy;
 mod nameless;
 mod overlay;

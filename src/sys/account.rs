@@ -23,35 +23,6 @@ pub fn effective_uid() -> u32 {
     unsafe { libc::geteuid() }
 }
 
-/// Looks up the id of a user's name; `None` when the database does not know it or cannot be asked.
-pub fn uid_of(name: &str) -> Option<u32> {
-    let name = CString::new(name).ok()?;
-    let mut room = vec![0 as libc::c_char; 1024];
-    loop {
-        let mut entry = MaybeUninit::<libc::passwd>::uninit();
-        let mut found: *mut libc::passwd = ptr::null_mut();
-        // SAFETY: the pointers are valid for the call and `room` is as long as we say.
-        let ret = unsafe {
-            libc::getpwnam_r(
-                name.as_ptr(),
-                entry.as_mut_ptr(),
-                room.as_mut_ptr(),
-                room.len(),
-                &raw mut found,
-            )
-        };
-        if ret == libc::ERANGE && room.len() < 1 << 20 {
-            room.resize(room.len() * 2, 0);
-            continue;
-        }
-        if ret != 0 || found.is_null() {
-            return None;
-        }
-        // SAFETY: getpwnam_r returned 0 and a result, so it has filled the entry.
-        return Some(unsafe { entry.assume_init() }.pw_uid);
-    }
-}
-
 /// Looks up a user id; `None` when the database does not know it or cannot be asked.
 pub fn account(uid: u32) -> Option<Account> {
     look_up(|entry, room, found| {
@@ -126,12 +97,12 @@ mod tests {
         let root = account(0).unwrap();
         assert_eq!(root.name, "root");
         assert!(root.home.is_absolute());
-        assert_eq!(uid_of("root"), Some(0));
+        assert_eq!(ids_of("root").map(|(uid, _)| uid), Some(0));
     }
 
     #[test]
     fn an_unknown_uid_is_nobody() {
         assert_eq!(account(u32::MAX - 7), None);
-        assert_eq!(uid_of("nobody-of-this-name"), None);
+        assert_eq!(ids_of("nobody-of-this-name"), None);
     }
 }

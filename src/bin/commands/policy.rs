@@ -38,7 +38,7 @@ struct Check {
 pub(crate) fn run(args: &Args) -> Outcome {
     let Command::Check(check) = &args.command;
     let typed = check.file.as_ref().or(check.policy.as_ref());
-    let file = typed.map_or(Path::new(DEFAULT_POLICY), PathBuf::as_path);
+    let file = typed.map_or_else(|| Path::new(DEFAULT_POLICY), PathBuf::as_path);
     let policy = read_policy(file).map_err(|error| failure(file, error))?;
     let mut out = io::stdout().lock();
     out.write_all(policy.explain().as_bytes())?;
@@ -47,8 +47,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
 
 /// The rules that are in force for a command: those of the file, if one is named or the usual one is there.
 pub(crate) fn watchman(named: Option<&Path>) -> Result<Watchman, Failure> {
-    let file = named.unwrap_or(Path::new(DEFAULT_POLICY));
-    if named.is_none() && !file.exists() {
+    let file = named.unwrap_or_else(|| Path::new(DEFAULT_POLICY));
+    if named.is_none() && file.symlink_metadata().is_err() {
         return Ok(Watchman::new(Policy::default(), Some(file.to_owned())));
     }
     let policy = read_policy(file).map_err(|error| failure(file, error))?;

@@ -15,7 +15,8 @@ use fsmon::filters::pattern::PathPattern;
 use fsmon::log::alert::{Note, encode_alert};
 use fsmon::log::line::{Gap, encode_event, encode_gap};
 use fsmon::monitor::NoFanotify;
-use fsmon::monitor::foreground::{self, Sight, Wishes, opens_of};
+use fsmon::monitor::foreground::{self, Gated, Sight, Wishes, opens_of};
+use fsmon::monitor::gate::Scope;
 use fsmon::monitor::report::Reporter;
 use fsmon::monitor::watchman::{Watchman, read_policy};
 use fsmon::monitored::path::quoted;
@@ -75,6 +76,10 @@ pub(crate) struct Args {
     /// With --opens: only what goes through the mount that the path is on.
     #[arg(long, requires = "opens")]
     mount: bool,
+    /// With --opens: see openings before they succeed, by permission events; each waits for an answer, which comes
+    /// before anything is printed.
+    #[arg(long, requires = "opens")]
+    gate: bool,
     /// Rules as `fsmon daemon` has them.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
@@ -108,6 +113,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let wishes = Wishes {
         watches: watches(args, &config)?,
         watchman: watchman(args, &config)?,
+        gated: gated(args, &config)?,
         time: args.seconds.map(Duration::from_secs),
     };
     let mut shown = Shown::new(args)?;
@@ -152,6 +158,9 @@ fn watches(args: &Args, config: &Config) -> Result<WatchSet, Failure> {
     };
     let mut set = WatchSet::default();
     for typed in paths {
+        if args.gate {
+            continue;
+        }
         if args.opens {
             let dir = absolute_path(typed, config)?;
             for mut watch in opens_of(&dir, args.mount)?.watches {
@@ -178,6 +187,29 @@ fn watches(args: &Args, config: &Config) -> Result<WatchSet, Failure> {
         set.add_or_replace(watch);
     }
     Ok(set)
+}
+
+/// Where the gate is to be looked at instead.
+fn gated(args: &Args, config: &Config) -> Result<Option<Gated>, Failure> {
+    if !args.gate {
+        return Ok(None);
+    }
+    let dir = match &args.paths[..] {
+        [] => PathBuf::from("."),
+        [dir] => dir.clone(),
+        _ => {
+            let error = anyhow!("--gate looks at one filesystem only");
+            return Err(Failure::usage(error).hint("leave --gate out, or name one path"));
+        }
+    };
+    Ok(Some(Gated {
+        dir: absolute_path(&dir, config)?,
+        scope: if args.mount {
+            Scope::Mount
+        } else {
+            Scope::Filesystem
+        },
+    }))
 }
 
 /// The rules of the file that is named, and those that the flags make.
@@ -226,7 +258,7 @@ struct Shown {
 }
 
 enum Drawing {
-    Human(Ticker),
+    Human(Box<Ticker>),
     Json,
     Csv,
 }
@@ -254,7 +286,7 @@ impl Shown {
                     if !is_terminal {
                         look.width = usize::MAX;
                     }
-                    Drawing::Human(Ticker::new(look).with_programs(args.opens))
+                    Drawing::Human(Box::new(Ticker::new(look).with_programs(args.opens)))
                 }
                 Format::Json => Drawing::Json,
                 Format::Csv => Drawing::Csv,

@@ -29,30 +29,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::event::WallTime;
-use crate::filters::pattern::PathPattern;
 use crate::sys::dirfd::open_without_links;
 use crate::sys::epoll::PollSet;
 use crate::sys::gatekeeper::{CLOSE_WRITE, Gatekeeper, OPEN_PERM, Reach};
 use crate::sys::limits::raise_open_files;
 
+pub use crate::policy::Guarded;
 use opening::Undecided;
 use places::Places;
 use rules::Rules;
-
-/// A rule: which opens are refused.
-#[derive(Clone, Debug)]
-pub struct Guarded {
-    /// The number by which the rule is told.
-    pub rule: u16,
-    /// The files that it protects.
-    pub patterns: Vec<PathPattern>,
-    /// Only from these commands and what they started; from everybody when empty.
-    pub cmds: Vec<String>,
-    /// Not from these commands and what they started.
-    pub except_cmds: Vec<String>,
-    /// Only from these users, by name or number; from everybody when empty.
-    pub users: Vec<String>,
-}
 
 /// What of the rules could be put into force.
 #[derive(Debug, Default)]

@@ -3,7 +3,7 @@
 use super::ancestry::Lineage;
 use super::{Asked, Guarded};
 use crate::filters::pattern::PathPattern;
-use crate::sys::account::uid_of;
+use crate::sys::account::ids_of;
 
 /// All rules in force.
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ impl Rules {
     pub(super) fn new(wanted: Vec<Guarded>, unknown: &mut Vec<String>) -> Self {
         let rules = wanted.into_iter().map(|guarded| {
             let uids = guarded.users.iter().filter_map(|user| {
-                let uid = user.parse().ok().or_else(|| uid_of(user));
+                let uid = ids_of(user).map(|(uid, _)| uid);
                 if uid.is_none() && !unknown.contains(user) {
                     unknown.push(user.clone());
                 }
