@@ -67,6 +67,8 @@ mod trims;
 mod truth;
 #[path = "kernel/wait.rs"]
 mod wait;
+#[path = "kernel/watch.rs"]
+mod watch;
 #[path = "kernel/who.rs"]
 mod who;
 #[path = "kernel/workers.rs"]
@@ -110,6 +112,7 @@ fn main() -> ExitCode {
     trims::list(&mut suite);
     socket::list(&mut suite);
     live::list(&mut suite);
+    watch::list(&mut suite);
     layers::list(&mut suite);
     life::list(&mut suite);
     processes::list(&mut suite);
