@@ -17,6 +17,8 @@ mod actor;
 mod churn;
 #[path = "kernel/deeds.rs"]
 mod deeds;
+#[path = "kernel/deny.rs"]
+mod deny;
 #[path = "kernel/edges.rs"]
 mod edges;
 #[path = "kernel/flood.rs"]
@@ -117,6 +119,7 @@ fn main() -> ExitCode {
     life::list(&mut suite);
     processes::list(&mut suite);
     gate::list(&mut suite);
+    deny::list(&mut suite);
     if !arguments.list && suite.is_root {
         ground::sweep();
         late::restore_pids();

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use crate::actor::Actor;
-use crate::{churn, edges, flood, gate, rmrf, socket, storm, trims, who};
+use crate::{churn, deny, edges, flood, gate, rmrf, socket, storm, trims, who};
 
 const VARIABLE: &str = "FSMON_KERNEL_WORKER";
 
@@ -128,6 +128,8 @@ pub(crate) fn is_worker() -> bool {
         "spawn" => who::spawn(word(0), number(1), number(2)),
         "numbers" => edges::work(Path::new(word(0)), Path::new(word(1))),
         "count" => trims::work(Path::new(word(0)), number(1), number(2), number(3)),
+        "denied" => deny::work(Path::new(word(0)), number(1)),
+        "leave" => deny::leave(word(0), Path::new(word(1)), word(2)),
         "gate" => gate::keeper::keep(&words),
         "opens" => gate::open_some(Path::new(word(0)), number(1), number(2)),
         "cost" => gate::cost::open_often(Path::new(word(0)), number(1)),
