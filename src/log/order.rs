@@ -19,7 +19,8 @@ pub fn looks_sorted(file: &File, end: u64) -> io::Result<bool> {
     for sample in 0..SAMPLES {
         // The last ones are the last lines that fit into a block.
         let at = (end - BLOCK as u64) / (SAMPLES - 1) * sample;
-        lines.seek_after(at, end)?;
+        // Long lines reach into the next samples: what was looked at already is no older line.
+        lines.seek_after(at.max(lines.offset()), end)?;
         match last_if_sorted(&mut lines, last, LINES)? {
             Some(time) => last = time,
             None => return Ok(false),
@@ -62,12 +63,16 @@ mod tests {
     use crate::log::line::write_time;
 
     fn is_sorted(seconds: impl IntoIterator<Item = i64>) -> bool {
+        is_sorted_with(seconds, "/a")
+    }
+
+    fn is_sorted_with(seconds: impl IntoIterator<Item = i64>, path: &str) -> bool {
         let mut file = tempfile::tempfile().unwrap();
         let mut text = b"\n \ngarbage\n".to_vec();
         for second in seconds {
             text.extend(b"{\"time\":\"");
             write_time(WallTime(second * 1_000_000_000), &mut text);
-            text.extend(b"\",\"event_type\":\"CREATE\",\"path\":\"/a\"}\n");
+            text.extend(format!("\",\"event_type\":\"CREATE\",\"path\":\"{path}\"}}\n").bytes());
         }
         file.write_all(&text).unwrap();
         looks_sorted(&file, text.len() as u64).unwrap()
@@ -94,5 +99,14 @@ mod tests {
         }
         assert!(!is_sorted((0..20_000).rev()));
         assert!(!is_sorted((0..20_000).map(|at| at % 1000)));
+    }
+
+    #[test]
+    fn a_large_sorted_log_of_long_lines_is_sorted() {
+        for length in [1400, 3000, 20_000, 200_000] {
+            let path = "x".repeat(length);
+            assert!(is_sorted_with(0..100, &path), "{length}");
+            assert!(!is_sorted_with((0..100).rev(), &path), "{length}");
+        }
     }
 }
