@@ -235,4 +235,32 @@ mod tests {
         assert_eq!(String::from_utf8(out).unwrap(), line(3, "/a", "DELETE"));
         assert_eq!((outcome.lines, outcome.gaps, outcome.lost), (1, 1, 7));
     }
+    #[test]
+    fn garbage_with_an_old_time_is_not_where_the_window_begins() {
+        let place = tempfile::tempdir().unwrap();
+        // The recorder's form but for one byte.
+        let mut garbage = line(1, "/?", "CREATE").into_bytes();
+        let at = garbage.iter().position(|byte| *byte == b'?').unwrap();
+        garbage[at] = 0xff;
+        let mut log = Vec::new();
+        for number in 0..500 {
+            log.extend(garbage.repeat(7));
+            log.extend(line(100, &format!("/{number}"), "CREATE").bytes());
+        }
+        fs::write(place.path().join("g_log.jsonl"), log).unwrap();
+        let request = QueryRequest {
+            log_dir: place.path().to_owned(),
+            logs: None,
+            paths: Vec::new(),
+            window: TimeWindow {
+                first: WallTime(50_000_000_000),
+                ..TimeWindow::ALL
+            },
+            scan: false,
+        };
+        let mut out = Vec::new();
+        let outcome = changes(&request, &mut out).unwrap();
+        assert_eq!((outcome.lines, outcome.unreadable), (500, 3500));
+        assert!(outcome.out_of_order.is_empty());
+    }
 }

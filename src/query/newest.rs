@@ -9,7 +9,6 @@ use super::run::QueryOutcome;
 use super::sift::{Piece, Pieces, Sift};
 use crate::event::WallTime;
 use crate::log::backwards::Backwards;
-use crate::log::form::own_time;
 use crate::log::line::time_of;
 
 /// A log on its way back.
@@ -76,7 +75,7 @@ impl<'s> Stream<'s> {
 /// Whether the first line that has a time is older than `first`.
 fn begins_before(block: &[u8], first: WallTime) -> bool {
     let mut lines = block.split_inclusive(|byte| *byte == b'\n');
-    let time = lines.find_map(|line| own_time(line).or_else(|| time_of(line)));
+    let time = lines.find_map(time_of);
     time.is_some_and(|time| time < first)
 }
 

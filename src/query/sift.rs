@@ -213,8 +213,7 @@ impl<'s> Sift<'s> {
             return;
         };
         let start = memrchr(b'\n', body).map_or(0, |at| at + 1);
-        let time = form::own_time(&block[start..]).or_else(|| time_of(&block[start..]));
-        if let Some(time) = time {
+        if let Some(time) = time_of(&block[start..]) {
             self.meet(time);
             self.noticed.is_past |= self.selection.judge_time(time) == Verdict::Past;
         }

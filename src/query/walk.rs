@@ -15,7 +15,7 @@ use super::hunt::Hunt;
 use crate::event::WallTime;
 use crate::filters::time::TimeWindow;
 use crate::log::backwards::Backwards;
-use crate::log::form::own_time;
+use crate::log::form::own_event;
 use crate::log::line::{LogLine, decode, glance, time_of};
 use crate::log::onward::Onward;
 
@@ -313,9 +313,10 @@ impl<'f> Stream<'f> {
             Way::Back => self.first,
             Way::Forth => self.last,
         };
-        let next = self.ahead.last();
-        let time = next.and_then(|range| time_in(&self.pages.current()[range.clone()]));
-        let time = time.unwrap_or(end);
+        let time = match self.ahead.last() {
+            Some(next) => self.time_of_line(next),
+            None => end,
+        };
         let head = match self.way {
             Way::Back => time.min(self.passed),
             Way::Forth => time.max(self.passed),
@@ -323,10 +324,22 @@ impl<'f> Stream<'f> {
         self.is_unsorted |= head != time;
         self.head = Some(head);
     }
+
+    /// The time of a line in the rest of the block. Garbage has that of the line that was come past
+    /// before it: another would take along lines for which nobody has looked yet.
+    fn time_of_line(&self, line: &Range<usize>) -> WallTime {
+        let (block, rest) = (self.pages.current(), &self.rest);
+        let lines = |range: Range<usize>| block[range].split_inclusive(|byte| *byte == b'\n');
+        let time = time_in(&block[line.clone()]).or_else(|| match self.way {
+            Way::Back => lines(line.end..rest.end).find_map(time_in),
+            Way::Forth => lines(rest.start..line.start).rev().find_map(time_in),
+        });
+        time.unwrap_or(self.passed)
+    }
 }
 
 fn time_in(line: &[u8]) -> Option<WallTime> {
-    own_time(line).or_else(|| time_of(line))
+    own_event(line).map_or_else(|| time_of(line), |(time, _)| Some(time))
 }
 
 /// So often a block is searched again before each of its lines is looked at.

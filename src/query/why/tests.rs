@@ -6,16 +6,17 @@ use proptest::sample::select;
 
 use super::*;
 use crate::event::{Attribution, EventType, FileEvent};
-use crate::log::line::{Gap, decode, encode_event, encode_gap};
+use crate::log::line::{Gap, decode, encode_event, encode_gap, time_of};
 
 /// What a reading of each line gives: the reference. `logs` are lines with their times.
 fn plainly(logs: &[Vec<Vec<u8>>], roots: &[Vec<u8>], below: bool) -> Vec<u8> {
     let mut all = Vec::new();
     for (log, lines) in logs.iter().enumerate() {
         for (at, line) in lines.iter().enumerate() {
-            match decode(line).unwrap() {
-                LogLine::Event(event) => all.push((event.time, log, at, line)),
-                LogLine::Gap(gap) => all.push((gap.time, log, at, line)),
+            match decode(line) {
+                Some(LogLine::Event(event)) => all.push((event.time, log, at, line)),
+                Some(LogLine::Gap(gap)) => all.push((gap.time, log, at, line)),
+                None => {}
             }
         }
     }
@@ -53,24 +54,41 @@ fn plainly(logs: &[Vec<Vec<u8>>], roots: &[Vec<u8>], below: bool) -> Vec<u8> {
     told
 }
 
-fn request(roots: &[Vec<u8>]) -> QueryRequest {
+/// What stands in `window` of each log.
+fn cut_to(window: TimeWindow, logs: &[Vec<Vec<u8>>]) -> Vec<Vec<Vec<u8>>> {
+    let is_within = |line: &&Vec<u8>| time_of(line).is_some_and(|time| window.contains(time));
+    let cut = |lines: &Vec<Vec<u8>>| lines.iter().filter(is_within).cloned().collect();
+    logs.iter().map(cut).collect()
+}
+
+fn request(roots: &[Vec<u8>], window: TimeWindow) -> QueryRequest {
     QueryRequest {
         log_dir: "/nowhere".into(),
         logs: None,
         paths: roots.to_vec(),
-        window: TimeWindow::ALL,
+        window,
         scan: false,
     }
 }
 
 fn ask(logs: &[Vec<Vec<u8>>], roots: &[Vec<u8>], below: bool, block: usize) -> Vec<u8> {
+    ask_of(TimeWindow::ALL, logs, roots, below, block)
+}
+
+fn ask_of(
+    window: TimeWindow,
+    given: &[Vec<Vec<u8>>],
+    roots: &[Vec<u8>],
+    below: bool,
+    block: usize,
+) -> Vec<u8> {
     let open = |lines: &Vec<Vec<u8>>| {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&lines.concat()).unwrap();
         let name = "x".to_owned();
         Log { name, file }
     };
-    let logs: Vec<Log> = logs.iter().map(open).collect();
+    let logs: Vec<Log> = given.iter().map(open).collect();
     let mut told = Vec::new();
     let mut outcome = QueryOutcome::default();
     let mut sink = |bytes: &[u8], _: &LogLine| {
@@ -79,14 +97,21 @@ fn ask(logs: &[Vec<Vec<u8>>], roots: &[Vec<u8>], below: bool, block: usize) -> V
     };
     tell(
         &logs,
-        &request(roots),
+        &request(roots, window),
         below,
         block,
         &mut outcome,
         &mut sink,
     )
     .unwrap();
-    assert!(outcome.out_of_order.is_empty() && outcome.unreadable == 0);
+    let garbage = |line: &&Vec<u8>| decode(line).is_none();
+    let garbage = given.iter().flatten().filter(garbage).count() as u64;
+    assert!(outcome.out_of_order.is_empty(), "named");
+    assert!(
+        outcome.unreadable <= garbage,
+        "{} {garbage}",
+        outcome.unreadable
+    );
     let newlines = told.iter().filter(|byte| **byte == b'\n').count();
     assert_eq!(outcome.lines, newlines as u64);
     told
@@ -143,7 +168,7 @@ fn any_path() -> impl Strategy<Value = &'static [u8]> {
 fn any_act() -> impl Strategy<Value = Act> {
     (
         0_i64..2,
-        0_u8..10,
+        0_u8..12,
         any_path(),
         any_path(),
         any::<[bool; 3]>(),
@@ -190,6 +215,7 @@ fn logs_of(acts: &[Act], count: usize) -> Vec<Vec<Vec<u8>>> {
                     encode_gap(&gap, &mut line);
                     lines.push(line);
                 }
+                6 | 7 => lines.push(garbage(time, act.kind == 7, path)),
                 _ => {
                     push(EventType::MovedFrom, path, Some(other));
                     push(EventType::MovedTo, other, Some(path));
@@ -198,6 +224,28 @@ fn logs_of(acts: &[Act], count: usize) -> Vec<Vec<Vec<u8>>> {
         }
     }
     logs
+}
+
+/// A line that is no event: of no form, or in the recorder's form but for a byte, with any time.
+fn garbage(time: i64, is_like_own: bool, path: &[u8]) -> Vec<u8> {
+    if !is_like_own {
+        return format!("garbage {} \"MOVED_TO\"\n", path.escape_ascii()).into_bytes();
+    }
+    let mut line = Vec::new();
+    let time = [1, time, 1000][time as usize % 3];
+    encode_event(&event(time, EventType::MovedTo, path, None, ""), &mut line);
+    let at = line.len() - 10;
+    line[at] = 0xff;
+    line
+}
+
+fn any_window() -> impl Strategy<Value = TimeWindow> {
+    let first = prop_oneof![1 => Just(i64::MIN), 6 => -1_i64..32];
+    let length = prop_oneof![1 => Just(i64::MAX), 6 => 0_i64..32];
+    (first, length).prop_map(|(first, length)| TimeWindow {
+        first: WallTime(first),
+        last: WallTime(first.max(0).saturating_add(length)),
+    })
 }
 
 proptest! {
@@ -214,6 +262,22 @@ proptest! {
         let roots = [root.to_vec()];
         let told = ask(&logs, &roots, below, block);
         let expected = plainly(&logs, &roots, below);
+        prop_assert_eq!(String::from_utf8_lossy(&told), String::from_utf8_lossy(&expected));
+    }
+
+    #[test]
+    fn the_story_of_a_window_is_that_of_logs_with_nothing_else_in_them(
+        acts in proptest::collection::vec(any_act(), 0..40),
+        count in 1_usize..4,
+        window in any_window(),
+        root in any_path(),
+        below in any::<bool>(),
+        block in select(vec![1_usize, 200, 700, 2000, 100_000]),
+    ) {
+        let logs = logs_of(&acts, count);
+        let roots = [root.to_vec()];
+        let told = ask_of(window, &logs, &roots, below, block);
+        let expected = plainly(&cut_to(window, &logs), &roots, below);
         prop_assert_eq!(String::from_utf8_lossy(&told), String::from_utf8_lossy(&expected));
     }
 }
@@ -249,6 +313,34 @@ fn a_file_saved_over_and_over_is_told_in_full() {
 }
 
 #[test]
+fn garbage_takes_no_other_line_out_of_its_place() {
+    let line = |time, kind, path: &[u8], other| {
+        let mut line = Vec::new();
+        encode_event(&event(time, kind, path, other, ""), &mut line);
+        line
+    };
+    // What /b was called before is known only when the other log has been read.
+    let (one, other) = (&b"/a/x"[..], &b"/b"[..]);
+    let logs = [
+        vec![
+            garbage(1, false, b"/b"),
+            line(2, EventType::Create, one, None),
+        ],
+        vec![
+            line(1, EventType::MovedFrom, b"/a", None),
+            line(2, EventType::MovedFrom, one, Some(other)),
+            line(2, EventType::MovedTo, other, Some(one)),
+        ],
+    ];
+    let roots = [other.to_vec()];
+    let expected = [&logs[1][1][..], &logs[1][2], &logs[0][1]].concat();
+    for block in [1, 700, 100_000] {
+        assert!(ask(&logs, &roots, false, block) == expected, "{block}");
+    }
+    assert!(plainly(&logs, &roots, false) == expected);
+}
+
+#[test]
 fn only_what_stands_in_the_window_counts() {
     let place = tempfile::tempdir().unwrap();
     let lines: Vec<Vec<u8>> = (1..9)
@@ -262,8 +354,7 @@ fn only_what_stands_in_the_window_counts() {
     };
     let request = QueryRequest {
         log_dir: place.path().to_owned(),
-        window,
-        ..request(&[b"/d/f".to_vec()])
+        ..request(&[b"/d/f".to_vec()], window)
     };
     let mut told = Vec::new();
     let outcome = why(&request, false, &mut |bytes, _| {
