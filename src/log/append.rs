@@ -205,7 +205,13 @@ impl Appender {
             return Ok(None);
         };
         let end = file.metadata()?.len();
-        source::find_last(&file, end, time_of)
+        // A line of which only the newline is missing will be ended, and then it is the last one.
+        // Whatever hinders a look at it shows again when the others are read.
+        let torn = source::torn_tail(&file, end).ok().flatten();
+        match torn.and_then(|torn| time_of(&torn)) {
+            Some(time) => Ok(Some(time)),
+            None => source::find_last(&file, end, time_of),
+        }
     }
 
     /// Forgets the log `name`, unless lines are still pending for it.

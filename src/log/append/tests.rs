@@ -110,6 +110,22 @@ fn a_torn_tail_is_cut_and_a_whole_one_is_ended() {
 }
 
 #[test]
+fn time_goes_on_from_a_line_that_lacks_only_its_newline() {
+    let place = tempfile::tempdir().unwrap();
+    let log = place.path().join(LOG);
+    for (torn, last) in [
+        (line(5).trim_end(), 5),
+        (&line(5)[..9], 4),
+        ("{\"n\":5}", 4),
+        ("", 4),
+    ] {
+        fs::write(&log, line(4) + torn).unwrap();
+        let mut appender = appender(place.path(), 1 << 20);
+        assert_eq!(appender.last_time(LOG).unwrap(), Some(WallTime(last)));
+    }
+}
+
+#[test]
 fn links_and_directories_in_place_of_a_log_are_refused_and_the_lines_kept() {
     let place = tempfile::tempdir().unwrap();
     let log = place.path().join(LOG);
