@@ -17,10 +17,12 @@ mod disk;
 mod live;
 #[path = "logs/model.rs"]
 mod model;
+#[path = "logs/reference.rs"]
+mod reference;
 
+use std::env;
 use std::path::Path;
 use std::process::ExitCode;
-use std::{env, fs};
 
 use disk::Mount;
 use fsmon::event::{Attribution, EventType, FileEvent, WallTime};
@@ -48,7 +50,11 @@ fn main() -> ExitCode {
     ];
     let is_root = rustix::process::geteuid().is_root();
     let required = env::var_os("FSMON_TEST_ROOT").is_some_and(|value| value == "require");
-    let on_disks: [(&str, fn()); 13] = [
+    let on_disks: [(&str, fn()); 14] = [
+        (
+            "any_history_on_ext4_leaves_what_the_model_says",
+            model::any_history_on_ext4,
+        ),
         (
             "full_tmpfs_keeps_whole_lines_and_tells_of_the_rest",
             disk::full_tmpfs,
@@ -155,9 +161,4 @@ fn line(time: i64, path: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     encode_event(&event(time, path), &mut bytes);
     bytes
-}
-
-/// The content of a file; nothing when there is none.
-fn content(path: &Path) -> Option<Vec<u8>> {
-    fs::read(path).ok()
 }
