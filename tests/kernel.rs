@@ -55,6 +55,8 @@ mod recorder;
 mod rights;
 #[path = "kernel/rmrf.rs"]
 mod rmrf;
+#[path = "kernel/rotations.rs"]
+mod rotations;
 #[path = "kernel/scopes.rs"]
 mod scopes;
 #[path = "kernel/socket.rs"]
@@ -111,6 +113,7 @@ fn main() -> ExitCode {
     trees::list(&mut suite);
     rights::list(&mut suite);
     logs::list(&mut suite);
+    rotations::list(&mut suite);
     trims::list(&mut suite);
     socket::list(&mut suite);
     live::list(&mut suite);
