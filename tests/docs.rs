@@ -13,7 +13,7 @@ use std::process::Command;
 
 use fsmon::socket::proto::{Reply, Request};
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 13] = [
     "daemon",
     "add",
     "remove",
@@ -21,6 +21,8 @@ const COMMANDS: [&str; 11] = [
     "query",
     "changes",
     "tail",
+    "watch",
+    "policy",
     "why",
     "clean",
     "init",
