@@ -3,7 +3,7 @@
 use super::gate::Told;
 use super::hooks::{Call, Hooks};
 use super::report::{Level, Reporter};
-use super::warden::Warden;
+use super::warden::{Verdict, Warden};
 use super::watchman::{FOR_THE_GATE, Watchman};
 use super::writer::Writer;
 use crate::event::{EventType, FileEvent};
@@ -60,18 +60,20 @@ impl Alarm {
         writer: &mut Writer,
         reporter: &Reporter,
     ) {
-        let Some(refusal) = self.warden.hear(told, pipeline) else {
+        let Some(verdict) = self.warden.hear(told, pipeline) else {
             return;
         };
-        let (event, mut doer) = pipeline.describe(
-            EventType::Open,
-            &refusal.path,
-            refusal.pid,
-            (refusal.wall, refusal.mono),
-        );
-        // The refusal came from the match; only its line and its hook wait for the cooldown.
-        if let Some(alert) = self.watchman.judge(refusal.rule, &event, &mut doer) {
-            self.raise(&alert, &event, Some("deny"), writer, reporter);
+        let Verdict {
+            rule,
+            pid,
+            path,
+            moment,
+            decision,
+        } = verdict;
+        let (event, mut doer) = pipeline.describe(EventType::Open, &path, pid, moment);
+        // The verdict came from the match; only its line and its hook wait for the cooldown.
+        if let Some(alert) = self.watchman.judge(rule, &event, &mut doer) {
+            self.raise(&alert, &event, Some(decision), writer, reporter);
         }
     }
 

@@ -321,14 +321,13 @@ impl Watching {
             event.exe = event.exe.or(exe);
             watchman.tag(&mut event);
             show(Sight::Event(&event))?;
-        } else if let Some(refusal) = warden.hear(told, pipeline) {
-            let moment = (refusal.wall, refusal.mono);
+        } else if let Some(verdict) = warden.hear(told, pipeline) {
             let (event, mut doer) =
-                pipeline.describe(EventType::Open, &refusal.path, refusal.pid, moment);
-            if let Some(alert) = watchman.judge(refusal.rule, &event, &mut doer) {
+                pipeline.describe(EventType::Open, &verdict.path, verdict.pid, verdict.moment);
+            if let Some(alert) = watchman.judge(verdict.rule, &event, &mut doer) {
                 call_hook(watchman, hooks, &alert, &event, reporter);
                 let note = Note {
-                    decision: Some("deny".into()),
+                    decision: Some(verdict.decision.into()),
                     ..watchman.note(&alert)
                 };
                 show(Sight::Alert(&event, note))?;

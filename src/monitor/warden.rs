@@ -14,10 +14,37 @@ use anyhow::Context as _;
 use super::core::Message;
 use super::gate::{Asked, Gate, Guarded, Guarding, Question, Refusal, Scope, Told};
 use super::report::{Level, Reporter};
-use crate::event::{EventType, FileEvent};
+use crate::event::{EventType, FileEvent, WallTime};
 use crate::monitored::path::quoted;
 use crate::pipeline::{Doer, Pipeline};
 use crate::sys::clock;
+
+/// An opening that a rule is about, and what became of it.
+#[derive(Debug)]
+pub struct Verdict {
+    /// Which rule.
+    pub rule: u16,
+    /// The process.
+    pub pid: u32,
+    /// What was opened.
+    pub path: Vec<u8>,
+    /// When, on both clocks.
+    pub moment: (WallTime, u64),
+    /// As it stands in the line of the alert.
+    pub decision: &'static str,
+}
+
+impl From<Refusal> for Verdict {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            rule: refusal.rule,
+            pid: refusal.pid,
+            path: refusal.path,
+            moment: (refusal.wall, refusal.mono),
+            decision: "deny",
+        }
+    }
+}
 
 /// The owner of the gate.
 #[derive(Debug)]
@@ -120,16 +147,17 @@ impl Warden {
         }
     }
 
-    /// Deals with what the gate tells: answers a question, says what went wrong. A refusal comes back, to be
-    /// written down; everything that processes did before it has to be known to `pipeline`.
-    pub fn hear(&self, told: Told, pipeline: &mut Pipeline) -> Option<Refusal> {
+    /// Deals with what the gate tells: answers a question, says what went wrong. What a rule has to say
+    /// something of comes back; everything that processes did before it has to be known to `pipeline`.
+    pub fn hear(&self, told: Told, pipeline: &mut Pipeline) -> Option<Verdict> {
         match told {
-            Told::Refused(refusal) => Some(refusal),
+            Told::Refused(refusal) => Some(refusal.into()),
             Told::Asked(question) => {
                 let (_, mut doer) =
                     pipeline.describe(EventType::Open, &question.path, question.pid, now());
                 let rule = refusing(&question, &mut doer);
-                self.gate.as_ref()?.decide(question.id, rule)
+                let refusal = self.gate.as_ref()?.decide(question.id, rule);
+                refusal.map(Verdict::from)
             }
             Told::Overdue(overdue) => {
                 let path = Path::new(std::ffi::OsStr::from_bytes(&overdue.question.path));
@@ -144,7 +172,20 @@ impl Warden {
                     quoted(path)
                 );
                 self.reporter.say_folded(Level::Error, "overdue", &text);
-                None
+                let (_, mut doer) = pipeline.describe(
+                    EventType::Open,
+                    &overdue.question.path,
+                    overdue.question.pid,
+                    now(),
+                );
+                let rule = refusing(&overdue.question, &mut doer)?;
+                Some(Verdict {
+                    rule,
+                    pid: overdue.question.pid,
+                    path: overdue.question.path,
+                    moment: now(),
+                    decision: "overdue",
+                })
             }
             Told::Lost(why) => {
                 let text = format!("the gate missed something: {why}");
@@ -167,11 +208,8 @@ fn refusing(question: &Question, doer: &mut Doer<'_>) -> Option<u16> {
 }
 
 /// The moment at hand, on both clocks.
-pub(super) fn now() -> (crate::event::WallTime, u64) {
-    (
-        crate::event::WallTime(clock::realtime()),
-        clock::monotonic(),
-    )
+pub(super) fn now() -> (WallTime, u64) {
+    (WallTime(clock::realtime()), clock::monotonic())
 }
 
 /// An open that is not decided by then passes.

@@ -1,6 +1,6 @@
 //! What has to be seen so that a rule can be judged.
 
-use super::rule::{Rule, Trigger};
+use super::rule::{Rule, Touch, Trigger};
 use crate::event::TypeSet;
 use crate::filters::glob::GlobSet;
 use crate::filters::pattern::PathPattern;
@@ -40,6 +40,16 @@ pub struct Need {
 
 /// What the rule has to see; nothing of it twice.
 pub(super) fn of(number: u16, rule: &Rule, watched: &[Ground]) -> Vec<Need> {
+    let mut types = rule.types();
+    if rule.refused().is_some() {
+        // The gate sees these openings itself. To be told of every opening on the filesystem as well would
+        // cost all others a microsecond each.
+        let gated = Touch::Opened.types();
+        types = types.iter().filter(|kind| !gated.contains(*kind)).collect();
+    }
+    if types.is_empty() {
+        return Vec::new();
+    }
     let grounds: Vec<Ground> = match &rule.trigger {
         Trigger::Canary { patterns, .. } | Trigger::Secret { patterns, .. } => {
             patterns.iter().map(ground_of).collect()
@@ -69,7 +79,7 @@ pub(super) fn of(number: u16, rule: &Rule, watched: &[Ground]) -> Vec<Need> {
             recursive: ground.recursive,
             max_depth: ground.max_depth,
             exclude: ground.exclude,
-            types: rule.types(),
+            types,
             cmds: rule.whom.cmds.clone(),
         })
         .collect()

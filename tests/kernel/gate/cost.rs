@@ -62,7 +62,7 @@ fn held_up(keeper: &Keeper, path: &Path) -> (f64, f64) {
     (opener, gate)
 }
 
-fn cost(path: &Path, times: usize) -> f64 {
+pub(crate) fn cost(path: &Path, times: usize) -> f64 {
     let mut worker = Worker::new("cost", &[path.to_str().unwrap(), &times.to_string()]);
     worker.go();
     let nanoseconds: u64 = worker.finish().trim().parse().unwrap();
