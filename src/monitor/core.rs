@@ -143,7 +143,7 @@ impl Core {
                 rules: rules as u64,
                 jobs: jobs as u64,
             });
-            let text = format!("policy: {rules} rules and {jobs} jobs are in force");
+            let text = format!("policy in force: rules {rules}, jobs {jobs}");
             self.reporter.say(Level::Info, &text);
         }
     }
