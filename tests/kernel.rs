@@ -13,6 +13,10 @@
 
 #[path = "kernel/actor.rs"]
 mod actor;
+#[path = "kernel/alerts.rs"]
+mod alerts;
+#[path = "kernel/bursts.rs"]
+mod bursts;
 #[path = "kernel/churn.rs"]
 mod churn;
 #[path = "kernel/deeds.rs"]
@@ -118,6 +122,8 @@ fn main() -> ExitCode {
     socket::list(&mut suite);
     live::list(&mut suite);
     watch::list(&mut suite);
+    alerts::list(&mut suite);
+    bursts::list(&mut suite);
     layers::list(&mut suite);
     life::list(&mut suite);
     processes::list(&mut suite);

@@ -305,6 +305,7 @@ fn fail(what: &str, path: &[u8], error: &std::io::Error) -> ! {
 }
 
 /// Numbers that look random and are the same in each run.
+#[derive(Debug)]
 pub(crate) struct Dice(u64);
 
 impl Dice {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use crate::actor::Actor;
-use crate::{churn, deny, edges, flood, gate, rmrf, socket, storm, trims, who};
+use crate::{alerts, bursts, churn, deny, edges, flood, gate, rmrf, socket, storm, trims, who};
 
 const VARIABLE: &str = "FSMON_KERNEL_WORKER";
 
@@ -21,7 +21,12 @@ pub(crate) struct Worker {
 impl Worker {
     /// Starts the process; it waits for [`Worker::go`].
     pub(crate) fn new(job: &str, words: &[&str]) -> Self {
-        let mut child = Command::new(env::current_exe().unwrap())
+        Self::by(Command::new(env::current_exe().unwrap()), job, words)
+    }
+
+    /// Starts it by another program that becomes this one or starts it, whatever that is called.
+    pub(crate) fn by(mut program: Command, job: &str, words: &[&str]) -> Self {
+        let mut child = program
             .env(VARIABLE, job)
             .args(words)
             .stdin(Stdio::piped())
@@ -133,6 +138,9 @@ pub(crate) fn is_worker() -> bool {
         "gate" => gate::keeper::keep(&words),
         "opens" => gate::open_some(Path::new(word(0)), number(1), number(2)),
         "cost" => gate::cost::open_often(Path::new(word(0)), number(1)),
+        "deeds" => alerts::work(Path::new(word(0)), number(1), number(2)),
+        "bursts" => bursts::work(Path::new(word(0)), number(1), number(2)),
+        "visits" => bursts::open(&words),
         "client" => socket::work(Path::new(word(0))),
         _ => panic!("no such job: {job}"),
     }
