@@ -49,6 +49,8 @@ mod live;
 mod logs;
 #[path = "kernel/nasty.rs"]
 mod nasty;
+#[path = "kernel/policies.rs"]
+mod policies;
 #[path = "kernel/processes.rs"]
 mod processes;
 #[path = "kernel/programs.rs"]
@@ -124,6 +126,7 @@ fn main() -> ExitCode {
     watch::list(&mut suite);
     alerts::list(&mut suite);
     bursts::list(&mut suite);
+    policies::list(&mut suite);
     layers::list(&mut suite);
     life::list(&mut suite);
     processes::list(&mut suite);
