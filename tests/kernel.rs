@@ -33,6 +33,8 @@ mod gate;
 mod ground;
 #[path = "kernel/groups.rs"]
 mod groups;
+#[path = "kernel/hooks.rs"]
+mod hooks;
 #[path = "kernel/kinds.rs"]
 mod kinds;
 #[path = "kernel/late.rs"]
@@ -126,6 +128,7 @@ fn main() -> ExitCode {
     watch::list(&mut suite);
     alerts::list(&mut suite);
     bursts::list(&mut suite);
+    hooks::list(&mut suite);
     policies::list(&mut suite);
     layers::list(&mut suite);
     life::list(&mut suite);

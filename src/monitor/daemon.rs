@@ -139,14 +139,15 @@ const PARTING: Duration = Duration::from_secs(1);
 
 /// What is needed as long as it runs: marks on new filesystems and rings on new CPUs; files by their
 /// handles; programs of other users' processes, when /proc has to be read again; a user's rights in
-/// that user's directories; and root's own reach into directories of others.
-const NEEDED: [Cap; 6] = [
+/// that user's directories; root's own reach into directories of others; and to end hooks of other users.
+const NEEDED: [Cap; 7] = [
     Cap::SYS_ADMIN,
     Cap::DAC_READ_SEARCH,
     Cap::SYS_PTRACE,
     Cap::SETUID,
     Cap::SETGID,
     Cap::DAC_OVERRIDE,
+    Cap::KILL,
 ];
 
 fn work(core: &mut Core, inbox: &Receiver<Message>) -> bool {

@@ -89,6 +89,7 @@ async fn run(call: &Call, output: &mut Vec<u8>) -> io::Result<String> {
     let mut said = pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?;
     let mut child = start(call, writer)?;
     let leader = child.id().unwrap_or_default();
+    let _group = Group(leader);
     let mut listens = true;
     let mut buffer = [0; 4096];
     let status = loop {
@@ -114,11 +115,20 @@ async fn run(call: &Call, output: &mut Vec<u8>) -> io::Result<String> {
     while process::has_group(leader) && Instant::now() < until {
         tokio::time::sleep(LOOK_AGAIN).await;
     }
-    process::kill_group(leader).ok();
     if status.is_none() {
+        process::kill_group(leader).ok();
         child.wait().await?;
     }
     Ok(how)
+}
+
+/// What a hook started goes when its call is over, also when that is because the daemon ends.
+struct Group(u32);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        process::kill_group(self.0).ok();
+    }
 }
 
 fn start(call: &Call, writer: io::PipeWriter) -> io::Result<Child> {

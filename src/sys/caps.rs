@@ -13,6 +13,8 @@ impl Cap {
     pub const DAC_OVERRIDE: Self = Self(1);
     /// Look into any directory, and open files by handle.
     pub const DAC_READ_SEARCH: Self = Self(2);
+    /// Send signals to other users' processes.
+    pub const KILL: Self = Self(5);
     /// Change the group that counts for files.
     pub const SETGID: Self = Self(6);
     /// Change the user that counts for files.

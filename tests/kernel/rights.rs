@@ -189,7 +189,7 @@ fn missing() {
 fn root_keeps_what_it_needs() {
     let (_ground, root, home) = watched(Fs::Tmpfs);
     let mut recorder = home.start();
-    let kept = SYS_ADMIN | DAC_READ_SEARCH | 1 << 1 | 1 << 6 | 1 << 7 | 1 << 19;
+    let kept = SYS_ADMIN | DAC_READ_SEARCH | 1 << 1 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 19;
     check_permitted(&recorder, kept);
     let bounding = fs::read_to_string(format!("/proc/{}/status", recorder.pid())).unwrap();
     let bounding = bounding
