@@ -36,6 +36,11 @@ impl Alarm {
         self.warden.guard(self.watchman.policy().guarded())
     }
 
+    /// Refuses nothing any more. What was refused before has been told when this returns.
+    pub fn close_gate(&mut self) {
+        self.warden.close();
+    }
+
     /// Has a rule judge an event.
     pub fn judge(
         &mut self,

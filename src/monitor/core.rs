@@ -180,6 +180,18 @@ impl Core {
         self.writer.flush(&self.reporter);
     }
 
+    /// Ends the gate, and takes down what it still had to tell.
+    pub fn close_gate(&mut self, inbox: &Receiver<Message>) {
+        self.alarm.close_gate();
+        while let Ok(message) = inbox.try_recv() {
+            match message {
+                Message::Gate(told) => self.hear(told),
+                Message::HookEnded(ended) => self.note_hook(&ended),
+                _ => {}
+            }
+        }
+    }
+
     /// Puts the rules that refuse something in force.
     fn guard(&mut self) {
         if let Err(error) = self.alarm.guard() {

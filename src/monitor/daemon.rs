@@ -152,6 +152,7 @@ const NEEDED: [Cap; 7] = [
 
 fn work(core: &mut Core, inbox: &Receiver<Message>) -> bool {
     let reason = core.run(inbox);
+    core.close_gate(inbox);
     core.end(&reason)
 }
 

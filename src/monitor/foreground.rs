@@ -222,6 +222,12 @@ impl Watching {
                 }
                 Ok(Message::Gate(told)) => self.hear(told, show)?,
                 Ok(Message::Stop(why)) => {
+                    self.warden.close();
+                    while let Ok(message) = inbox.try_recv() {
+                        if let Message::Gate(told) = message {
+                            self.hear(told, show)?;
+                        }
+                    }
                     self.settle(show)?;
                     return if why.is_empty() {
                         Ok(())

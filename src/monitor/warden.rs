@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -50,6 +50,7 @@ impl From<Refusal> for Verdict {
 #[derive(Debug)]
 pub struct Warden {
     gate: Option<Arc<Gate>>,
+    pump: Option<JoinHandle<()>>,
     to_owner: Sender<Message>,
     reporter: Arc<Reporter>,
 }
@@ -59,6 +60,7 @@ impl Warden {
     pub fn new(to_owner: Sender<Message>, reporter: Arc<Reporter>) -> Self {
         Self {
             gate: None,
+            pump: None,
             to_owner,
             reporter,
         }
@@ -95,7 +97,7 @@ impl Warden {
         let gate = Arc::new(gate);
         let (pumped, to_owner, reporter) =
             (gate.clone(), self.to_owner.clone(), self.reporter.clone());
-        thread::Builder::new()
+        let pump = thread::Builder::new()
             .name("gate".to_owned())
             .spawn(move || {
                 let ended = pumped.pump(&|told| drop(to_owner.send(Message::Gate(told))));
@@ -105,8 +107,20 @@ impl Warden {
                 }
             })
             .context("cannot start the gate")?;
+        self.pump = Some(pump);
         self.gate = Some(gate.clone());
         Ok(gate)
+    }
+
+    /// Ends the gate: everything passes from now on.
+    pub fn close(&mut self) {
+        if let Some(gate) = self.gate.take() {
+            gate.stop();
+        }
+        if let Some(pump) = self.pump.take() {
+            // It has said why, if it ended before.
+            pump.join().ok();
+        }
     }
 
     fn say(&self, guarding: &Guarding) {

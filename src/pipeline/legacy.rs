@@ -20,6 +20,10 @@ pub(super) struct PendingMove {
     whole: bool,
 }
 
+/// So long, in nanoseconds, the rest of a rename is waited for; it comes at once or, from a directory that has no
+/// mark, never.
+const HELD: u64 = 5_000_000;
+
 impl Window {
     /// Takes a record in, as one RENAME record if it is the second half of a rename.
     pub(super) fn push_legacy(&mut self, mut rec: Rec) {
@@ -58,6 +62,17 @@ impl Window {
         if rec.mask & !bits::ONDIR != 0 {
             self.recs.push(rec);
         }
+    }
+
+    /// The first untold record of a rename of which a part has not been read yet: the kernel queues its three
+    /// records one by one, and a read can fall between them.
+    pub(super) fn first_half(&self, now: u64) -> Option<usize> {
+        let is_fresh = |rec: &usize| {
+            let read = self.batches[self.recs[*rec].batch as usize].mono;
+            now.saturating_sub(read) < HELD && *rec >= self.next
+        };
+        let halves = self.moves.iter().map(|half| half.rec as usize);
+        halves.filter(is_fresh).min()
     }
 
     /// A MOVE_SELF says what the rename before it has renamed.

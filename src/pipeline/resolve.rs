@@ -60,10 +60,14 @@ impl Pipeline {
             self.disbelieve();
         }
         self.give_up_awaiting(now);
-        if self.awaited.is_empty() && self.window.unknown.is_empty() {
-            return self.window.recs.len();
-        }
-        first_unplaced(&self.window, &self.tree)
+        let end = if self.awaited.is_empty() && self.window.unknown.is_empty() {
+            self.window.recs.len()
+        } else {
+            first_unplaced(&self.window, &self.tree)
+        };
+        self.window
+            .first_half(now)
+            .map_or(end, |half| half.min(end))
     }
 
     fn ask(&mut self, mut asked: Vec<NodeId>, now: u64, probe: &mut dyn Probe) -> Vec<NodeId> {

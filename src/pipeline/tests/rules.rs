@@ -173,6 +173,48 @@ fn older_kernels_rename_in_three_records() {
 }
 
 #[test]
+fn older_kernels_may_be_read_in_the_middle_of_a_rename() {
+    let named =
+        |mask: u64, name: &str| event(mask, P, &[info_fid(2, FSID, b"top", Some(name.as_bytes()))]);
+    let records = [
+        named(bits::CREATE, "a"),
+        entry(bits::CLOSE_WRITE, P, "top", "a", "f1"),
+        named(bits::MOVED_FROM, "a"),
+        named(bits::MOVED_TO, "b"),
+        alone(bits::MOVE_SELF, P, "f1"),
+        alone(bits::DELETE_SELF, P, "f1"),
+        named(bits::DELETE, "b"),
+    ];
+    let read = |cuts: &[usize]| {
+        let mut bench = Bench::speaking(true, &[("_global", "/m", true, &["all"])]);
+        bench.table.places.insert(b"f1".to_vec(), is_in("top", "a"));
+        let mut lines = Vec::new();
+        let mut from = 0;
+        for to in cuts.iter().chain([&records.len()]) {
+            let mut part = batch(records[from..*to].concat());
+            // Read just now.
+            part.mono = bench.now;
+            lines.extend(bench.step(vec![part]));
+            from = *to;
+        }
+        lines
+    };
+    let whole = read(&[]);
+    assert!(whole.contains(&"MOVE_SELF /m/b p".to_owned()), "{whole:?}");
+    for cut in [3, 4] {
+        assert_eq!(read(&[cut]), whole, "read up to {cut} first");
+    }
+    assert_eq!(read(&[3, 4]), whole);
+    // What never comes is not waited for.
+    let mut bench = Bench::speaking(true, &[("_global", "/m", true, &["all"])]);
+    let mut part = batch(named(bits::MOVED_FROM, "a"));
+    part.mono = bench.now;
+    assert_eq!(bench.step(vec![part]), [""; 0]);
+    bench.now += 10_000_000;
+    assert_eq!(bench.step(Vec::new()), ["MOVED_FROM /m/a p"]);
+}
+
+#[test]
 fn names_of_one_file_are_told_apart() {
     let mut bench = Bench::everything();
     bench.read(&[entry(bits::CREATE, P, "top", "b", "f1")]);
