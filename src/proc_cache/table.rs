@@ -641,7 +641,7 @@ impl ProcTable {
             || life.provisional
             || version.uid == UID_UNKNOWN
             || version.doubtful()
-            || marker::unsettled(version, span.to)
+            || marker::unsettled(version, span.from)
             || self.in_hole(version.since, span);
         Who {
             pid: life.pid,

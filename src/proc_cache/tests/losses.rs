@@ -110,6 +110,13 @@ fn names_from_proc_are_not_exact_while_an_exec_may_be_under_way() {
     apply(&mut table, &[read_back(20 * MS, 22 * MS)]);
     assert_eq!(named(table.at(50, 25 * MS)), ambiguous("cat"));
     assert_eq!(named(table.at(50, 300 * MS)), exact("cat"));
+    // What was read late may have happened early.
+    let late = Span {
+        from: 25 * MS,
+        to: 300 * MS,
+    };
+    let who = table.at_event(50, moment(late, 1));
+    assert_eq!(named(who), ambiguous("cat"));
     // Two execs, of which only the second could be read.
     let execs = [ProcChange::Exec, ProcChange::Exec];
     let times = [400 * MS, 410 * MS];
