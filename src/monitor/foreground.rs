@@ -328,14 +328,15 @@ impl Watching {
             watchman.tag(&mut event);
             show(Sight::Event(&event))?;
         } else if let Some(verdict) = warden.hear(told, pipeline) {
-            let (event, mut doer) =
+            let (mut event, mut doer) =
                 pipeline.describe(EventType::Open, &verdict.path, verdict.pid, verdict.moment);
             if let Some(alert) = watchman.judge(verdict.rule, &event, &mut doer) {
-                call_hook(watchman, hooks, &alert, &event, reporter);
+                watchman.tag(&mut event);
                 let note = Note {
                     decision: Some(verdict.decision.into()),
                     ..watchman.note(&alert)
                 };
+                call_hook(watchman, hooks, &alert, &event, &note, reporter);
                 show(Sight::Alert(&event, note))?;
             }
         }
@@ -408,8 +409,9 @@ impl Watching {
                     Some(alert) => {
                         let mut event = event.clone();
                         watchman.tag(&mut event);
-                        call_hook(watchman, hooks, &alert, &event, reporter);
-                        show(Sight::Alert(&event, watchman.note(&alert)))
+                        let note = watchman.note(&alert);
+                        call_hook(watchman, hooks, &alert, &event, &note, reporter);
+                        show(Sight::Alert(&event, note))
                     }
                     None => Ok(()),
                 },
@@ -434,10 +436,11 @@ fn call_hook(
     hooks: &Hooks,
     alert: &Alert,
     event: &FileEvent,
+    note: &Note<'_>,
     reporter: &Reporter,
 ) {
     let mut line = Vec::new();
-    encode_alert(event, &watchman.note(alert), &mut line);
+    encode_alert(event, note, &mut line);
     let Some(call) = call_for(watchman, alert, event, line) else {
         return;
     };
