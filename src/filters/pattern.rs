@@ -39,6 +39,26 @@ impl PathPattern {
         })
     }
 
+    /// The pattern with another place instead of its own: of the path that is meant, when there is only
+    /// one, else of its base.
+    pub fn moved_to(&self, place: &str) -> Result<Self, ParseError> {
+        let mut text = String::new();
+        for char in place.trim_end_matches('/').chars() {
+            if matches!(char, '*' | '?' | '[' | '\\') {
+                text.push('\\');
+            }
+            text.push(char);
+        }
+        let certain = self.plain().len();
+        if certain < self.parts.len() {
+            for name in self.text.split('/').skip(1 + certain) {
+                text.push('/');
+                text.push_str(name);
+            }
+        }
+        Self::parse(&text)
+    }
+
     /// Whether the absolute path is meant.
     pub fn matches(&self, path: &[u8]) -> bool {
         let below = path.strip_prefix(b"/").filter(|below| !below.is_empty());
@@ -182,6 +202,20 @@ mod tests {
                 "{text} {path}"
             );
         }
+    }
+
+    #[test]
+    fn a_pattern_can_be_moved() {
+        for (text, place, moved) in [
+            ("/run/key", "/srv/[a", "/srv/\\[a"),
+            ("/run/*/key/", "/srv", "/srv/*/key/"),
+            ("/run/a\\*/**/k?", "/srv/x", "/srv/x/**/k?"),
+            ("/**/key", "/srv/", "/srv/**/key"),
+        ] {
+            let moved_pattern = pattern(text).moved_to(place).unwrap();
+            assert_eq!(moved_pattern.to_string(), moved, "{text}");
+        }
+        assert!(pattern("/run").moved_to("/").is_err(), "nothing can match");
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod foreground;
 pub mod gate;
 pub mod hooks;
 mod inodes;
+mod links;
 pub mod live;
 pub mod lock;
 pub mod marks;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
 
+use super::links;
 use crate::event::{EventType, FileEvent, JobPlace};
 use crate::filters::pattern::PathPattern;
 use crate::log::alert::Note;
@@ -116,6 +117,7 @@ impl Watchman {
     /// Begins with rules that stand in the file `source`, if they stand in one.
     pub fn new(mut policy: Policy, source: Option<PathBuf>) -> Self {
         name_users(&mut policy);
+        links::follow(&mut policy);
         Self {
             judge: Judge::new(policy),
             source,
@@ -136,6 +138,7 @@ impl Watchman {
             read => read?,
         };
         name_users(&mut policy);
+        links::follow(&mut policy);
         self.names.clear();
         self.judge.replace(policy);
         Ok(true)
