@@ -25,7 +25,7 @@ use super::viewers::viewers;
 use super::warden::{self, Warden};
 use super::watchman::{FOR_THE_GATE, Watchman};
 use crate::config::Config;
-use crate::event::{EventType, FileEvent};
+use crate::event::{EventType, FileEvent, TypeSet};
 use crate::log::alert::{Note, encode_alert};
 use crate::monitored::path::quoted;
 use crate::monitored::{GroupName, Reach, Watch, WatchOptions, WatchSet};
@@ -102,9 +102,20 @@ pub fn watch(
     watching.run(&inbox, show)
 }
 
-/// Watches for every opening, and every closing of a file that was written, on the whole filesystem of
-/// `dir`, or only through the mount that it is on.
-pub fn opens_of(dir: &Path, through_mount: bool) -> anyhow::Result<WatchSet> {
+/// The types that openings are looked at by.
+pub const OPENS: TypeSet = TypeSet::EMPTY
+    .with(EventType::Open)
+    .with(EventType::CloseWrite);
+
+/// The types that the kernel tells for a single mount: what is done with files, and not with names.
+pub const THROUGH_MOUNT: TypeSet = OPENS
+    .with(EventType::OpenExec)
+    .with(EventType::Access)
+    .with(EventType::Modify)
+    .with(EventType::CloseNowrite);
+
+/// Watches the whole filesystem of `dir`, or only what goes through the mount that it is on.
+pub fn whole(dir: &Path, through_mount: bool, options: &WatchOptions) -> anyhow::Result<WatchSet> {
     let dir = dir
         .canonicalize()
         .with_context(|| format!("cannot look at {}", quoted(dir)))?;
@@ -118,14 +129,7 @@ pub fn opens_of(dir: &Path, through_mount: bool) -> anyhow::Result<WatchSet> {
         if !is_meant || marks::mount_of(&mount.point, &mounts) != Some(at) {
             continue;
         }
-        let types = [EventType::Open, EventType::CloseWrite];
-        let options = WatchOptions {
-            recursive: Some(true),
-            types: Some(types.map(|kind| kind.name().to_owned()).to_vec()),
-            ..WatchOptions::default()
-        };
-        let mut watch = Watch::new(GroupName::global(), &point, &options)?;
-        watch.files_only = true;
+        let mut watch = Watch::new(GroupName::global(), &point, options)?;
         watch.reach = if through_mount {
             Reach::Mount
         } else {

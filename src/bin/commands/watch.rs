@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use fsmon::config::Config;
-use fsmon::event::WallTime;
+use fsmon::event::{EventType, TypeSet, WallTime};
 use fsmon::filters::pattern::PathPattern;
 use fsmon::log::alert::{Note, encode_alert};
 use fsmon::log::line::{Gap, encode_event, encode_gap};
 use fsmon::monitor::NoFanotify;
-use fsmon::monitor::foreground::{self, Gated, Sight, Wishes, opens_of};
+use fsmon::monitor::foreground::{self, Gated, OPENS, Sight, THROUGH_MOUNT, Wishes, whole};
 use fsmon::monitor::gate::Scope;
 use fsmon::monitor::report::Reporter;
 use fsmon::monitor::watchman::{Watchman, read_policy};
@@ -47,7 +47,7 @@ pub(crate) struct Args {
     /// What to watch: directories or files [default: the current directory].
     paths: Vec<PathBuf>,
     /// How deep below the path; 0 is the path alone [default: everything].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with = "opens")]
     depth: Option<u32>,
     /// Types of events: a name, a comma list or `all`; may be repeated [default: as for `fsmon add`].
     #[arg(short, long, value_name = "TYPE", conflicts_with = "opens")]
@@ -73,8 +73,8 @@ pub(crate) struct Args {
     /// Every opening of a file, and every closing of one that was written, on the whole filesystem of the path.
     #[arg(long)]
     opens: bool,
-    /// With --opens: only what goes through the mount that the path is on.
-    #[arg(long, requires = "opens")]
+    /// Only what goes through the mount that the path is on: openings, readings and writings, all on that mount.
+    #[arg(long, conflicts_with = "depth")]
     mount: bool,
     /// With --opens: see openings before they succeed, by permission events; each waits for an answer, which comes
     /// before anything is printed.
@@ -161,22 +161,25 @@ fn watches(args: &Args, config: &Config) -> Result<WatchSet, Failure> {
         if args.gate {
             continue;
         }
-        if args.opens {
+        let options = WatchOptions {
+            recursive: Some(true),
+            types: types(args)?,
+            size: args.size.clone(),
+            exclude: (!args.exclude.is_empty()).then(|| args.exclude.clone()),
+            max_depth: args.depth,
+        };
+        if args.opens || args.mount {
             let dir = absolute_path(typed, config)?;
-            for mut watch in opens_of(&dir, args.mount)?.watches {
+            // Checked before the machine is asked, so that a mistake is told as one.
+            Watch::new(group.clone(), &dir, &options).map_err(Failure::usage)?;
+            for mut watch in whole(&dir, args.mount, &options)?.watches {
                 watch.group = group.clone();
+                watch.files_only = args.opens;
                 set.add_or_replace(watch);
             }
             continue;
         }
         let path = resolved_path(typed, config)?;
-        let options = WatchOptions {
-            recursive: Some(true),
-            types: (!args.types.is_empty()).then(|| args.types.clone()),
-            size: args.size.clone(),
-            exclude: (!args.exclude.is_empty()).then(|| args.exclude.clone()),
-            max_depth: args.depth,
-        };
         if path.symlink_metadata().is_err() {
             say(format_args!(
                 "fsmon: {} does not exist yet; it is watched from its creation on",
@@ -187,6 +190,27 @@ fn watches(args: &Args, config: &Config) -> Result<WatchSet, Failure> {
         set.add_or_replace(watch);
     }
     Ok(set)
+}
+
+/// The types that are asked for; `None` is the default.
+fn types(args: &Args) -> Result<Option<Vec<String>>, Failure> {
+    let names = |types: TypeSet| types.iter().map(|kind| kind.name().to_owned()).collect();
+    if args.opens {
+        return Ok(Some(names(OPENS)));
+    }
+    if args.types.is_empty() {
+        let through_mount = OPENS.with(EventType::Modify);
+        return Ok(args.mount.then(|| names(through_mount)));
+    }
+    if args.mount {
+        let asked = TypeSet::parse(&args.types).map_err(Failure::usage)?;
+        if let Some(kind) = asked.iter().find(|kind| !THROUGH_MOUNT.contains(*kind)) {
+            let error = anyhow!("the kernel tells no {kind} for a single mount");
+            let hint = "leave --mount out: a path is watched as it is seen through its mount";
+            return Err(Failure::usage(error).hint(hint));
+        }
+    }
+    Ok(Some(args.types.clone()))
 }
 
 /// Where the gate is to be looked at instead.
