@@ -49,6 +49,8 @@ mod lines;
 mod live;
 #[path = "kernel/logs.rs"]
 mod logs;
+#[path = "kernel/migration.rs"]
+mod migration;
 #[path = "kernel/nasty.rs"]
 mod nasty;
 #[path = "kernel/policies.rs"]
@@ -135,6 +137,7 @@ fn main() -> ExitCode {
     processes::list(&mut suite);
     gate::list(&mut suite);
     deny::list(&mut suite);
+    migration::list(&mut suite);
     if !arguments.list && suite.is_root {
         ground::sweep();
         late::restore_pids();
