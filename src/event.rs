@@ -228,6 +228,8 @@ pub struct FileEvent {
     pub other_path: Option<Vec<u8>>,
     /// How sure the process fields are.
     pub attribution: Attribution,
+    /// Whether it is about a directory.
+    pub is_dir: bool,
     /// In which directory of which job the path lies.
     pub job: Option<JobPlace>,
 }

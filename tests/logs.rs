@@ -153,6 +153,7 @@ fn event(time: i64, path: &[u8]) -> FileEvent {
         exe: None,
         other_path: None,
         attribution: Attribution::Exact,
+        is_dir: false,
         job: None,
     }
 }

@@ -110,6 +110,7 @@ mod tests {
             exe: Some("/bin/rm".into()),
             other_path: None,
             attribution: Attribution::Ambiguous,
+            is_dir: false,
             job: None,
         };
         let note = Note {

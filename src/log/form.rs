@@ -222,6 +222,7 @@ mod tests {
             exe: None,
             other_path: None,
             attribution: Attribution::Exact,
+            is_dir: false,
             job: None,
         }
     }

@@ -117,6 +117,7 @@ pub fn decode(line: &[u8]) -> Option<LogLine> {
             b"unknown" => Attribution::Unknown,
             _ => Attribution::Exact,
         },
+        is_dir: fields.object == b"dir",
         job: fields
             .job_id
             .zip(fields.path_role)
@@ -192,6 +193,7 @@ struct Fields<'a> {
     other: Option<&'a [u8]>,
     other_raw: Option<&'a [u8]>,
     attribution: &'a [u8],
+    object: &'a [u8],
     job_id: Option<&'a [u8]>,
     path_role: Option<&'a [u8]>,
     lost: &'a [u8],
@@ -217,6 +219,7 @@ impl<'a> Fields<'a> {
             (b"from" | b"to", Value::Text(raw)) => self.other = Some(raw),
             (b"from_raw" | b"to_raw", Value::Text(raw)) => self.other_raw = Some(raw),
             (b"attribution", Value::Text(raw)) => self.attribution = raw,
+            (b"object", Value::Text(raw)) => self.object = raw,
             (b"job_id", Value::Text(raw)) => self.job_id = Some(raw),
             (b"path_role", Value::Text(raw)) => self.path_role = Some(raw),
             (b"lost", Value::Other(raw)) => self.lost = raw,
@@ -258,6 +261,9 @@ fn push_where_known(event: &FileEvent, out: &mut Vec<u8>) {
         Attribution::Exact => {}
         Attribution::Ambiguous => push_text(b"attribution", b"ambiguous", out),
         Attribution::Unknown => push_text(b"attribution", b"unknown", out),
+    }
+    if event.is_dir {
+        push_text(b"object", b"dir", out);
     }
     if let Some(job) = &event.job {
         push_text(b"job_id", job.id.as_bytes(), out);

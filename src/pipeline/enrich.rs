@@ -263,6 +263,7 @@ impl Pipeline {
             exe: None,
             other_path: None,
             attribution: Attribution::Unknown,
+            is_dir: false,
             job: None,
         };
         if let Some(who) = &who {

@@ -44,6 +44,8 @@ pub(super) struct Deed {
     pub(super) merged: u64,
     /// It is certain that it happened, but not when, so not by whom either.
     pub(super) is_inferred: bool,
+    /// It was done to a directory.
+    pub(super) is_dir: bool,
 }
 
 impl Deed {
@@ -108,6 +110,7 @@ impl Pipeline {
 
     pub(super) fn deed_of(&self, rec: &Rec) -> Deed {
         Deed {
+            is_dir: rec.mask & bits::ONDIR != 0,
             pid: rec.pid,
             span: self.window.span(rec),
             wall: self.window.wall(rec),
@@ -532,6 +535,7 @@ impl Pipeline {
             exe: None,
             other_path: other,
             attribution: Attribution::Exact,
+            is_dir: deed.is_dir,
             job: None,
         };
         self.name_process(&mut event, deed, group);

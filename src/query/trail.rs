@@ -470,6 +470,7 @@ mod tests {
                     chain: "".into(),
                     exe: None,
                     attribution: Attribution::Exact,
+                    is_dir: false,
                     job: None,
                 }
             };

@@ -127,6 +127,7 @@ fn write_deed(dice: &mut Dice, time: WallTime, line: &mut Vec<u8>) -> u64 {
         exe: Some(exe.into()),
         other_path: None,
         attribution: Attribution::Exact,
+        is_dir: false,
         job: None,
     };
     if dice.roll(20_000) > 0 {

@@ -44,6 +44,7 @@ pub(crate) struct Line {
     pub(crate) exe: String,
     /// `ambiguous`, `unknown`, or empty when it is exact.
     pub(crate) attribution: String,
+    pub(crate) is_dir: bool,
     pub(crate) lost: Option<i64>,
     pub(crate) since: Option<String>,
     pub(crate) cause: Option<String>,
@@ -144,6 +145,7 @@ fn one(row: &str) -> Result<Line, String> {
             "cause" => line.cause = Some(value),
             "exe" => line.exe = value,
             "attribution" => line.attribution = value,
+            "object" if value == "dir" => line.is_dir = true,
             _ => return Err(format!("unknown key '{key}'")),
         }
     }

@@ -301,6 +301,18 @@ fn selects() {
         ],
         [false, true, false]
     );
+    let is_dir = |name: &str| {
+        let shown = shown(2);
+        let lines: Vec<&str> = shown.lines().filter(|line| line.contains(name)).collect();
+        assert!(!lines.is_empty(), "{name} is not shown");
+        let told = lines
+            .iter()
+            .filter(|line| line.contains("\"object\":\"dir\""));
+        (told.count(), lines.len())
+    };
+    assert_eq!(is_dir("/underneath\"").0, 0);
+    let (told, all) = is_dir("/made\"");
+    assert_eq!(told, all);
     assert!(!has(1, "CLOSE_WRITE") && has(2, "CLOSE_WRITE"));
     for (mut tail, _) in tails {
         kill_process(Pid::from_child(&tail), Signal::INT).unwrap();

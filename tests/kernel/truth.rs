@@ -245,13 +245,13 @@ pub(crate) fn check_tree_order(lines: &[Line]) {
         .filter(|line| line.kind == "CREATE")
         .map(|line| line.path.as_slice())
         .collect();
+    let parents: std::collections::HashSet<&[u8]> = lines.iter().map(parent).collect();
     for line in lines {
-        let slash = line
-            .path
-            .iter()
-            .rposition(|byte| *byte == b'/')
-            .unwrap_or(0);
-        let parent = &line.path[..slash];
+        let is_named = line.kind == "CREATE" || line.kind == "DELETE";
+        if is_named && !line.is_dir && parents.contains(line.path.as_slice()) {
+            report.add("a directory that is told as a file", line.show());
+        }
+        let parent = parent(line);
         match state.get(parent) {
             // An object ends with its last user, which may be long after its name and its directory.
             Some(&"DELETE") if line.kind == "DELETE_SELF" => {}
@@ -266,4 +266,10 @@ pub(crate) fn check_tree_order(lines: &[Line]) {
         }
     }
     report.panic_if_any(lines.len());
+}
+
+/// The directory that the path of a line is in.
+fn parent(line: &Line) -> &[u8] {
+    let slash = line.path.iter().rposition(|byte| *byte == b'/');
+    &line.path[..slash.unwrap_or(0)]
 }

@@ -93,6 +93,7 @@ mod tests {
             exe: None,
             other_path: Some(b"/c".to_vec()),
             attribution: Attribution::Ambiguous,
+            is_dir: false,
             job: None,
         };
         let mut out = String::new();

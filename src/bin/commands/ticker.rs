@@ -197,6 +197,7 @@ mod tests {
             exe: None,
             other_path: None,
             attribution: Attribution::Exact,
+            is_dir: false,
             job: None,
         }
     }

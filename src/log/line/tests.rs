@@ -18,6 +18,7 @@ fn event() -> FileEvent {
         exe: None,
         other_path: None,
         attribution: Attribution::Exact,
+        is_dir: false,
         job: None,
     }
 }
@@ -161,6 +162,7 @@ prop_compose! {
             exe,
             other_path: other,
             attribution: [Attribution::Exact, Attribution::Ambiguous, Attribution::Unknown][sure as usize],
+            is_dir: numbers.0 % 2 == 0,
             job: (numbers.3 % 3 == 0).then(|| JobPlace { id: "build \"17\"".into(), role: "workspace".into() }),
         }
     }

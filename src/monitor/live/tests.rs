@@ -16,6 +16,7 @@ fn event(number: u64, path: &str, kind: EventType) -> FileEvent {
         exe: None,
         other_path: None,
         attribution: Attribution::Exact,
+        is_dir: false,
         job: None,
     }
 }

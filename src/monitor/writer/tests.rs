@@ -28,6 +28,7 @@ fn event(time: i64) -> FileEvent {
         exe: None,
         other_path: None,
         attribution: Attribution::Exact,
+        is_dir: false,
         job: None,
     }
 }

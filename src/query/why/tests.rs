@@ -132,6 +132,7 @@ fn event(time: i64, kind: EventType, path: &[u8], other: Option<&[u8]>, chain: &
         exe: None,
         other_path: other.map(<[u8]>::to_vec),
         attribution: Attribution::Exact,
+        is_dir: false,
         job: None,
     }
 }

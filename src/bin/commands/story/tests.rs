@@ -47,6 +47,7 @@ impl Picture {
             exe: Some(format!("/usr/bin/{}", who[1]).into()),
             other_path: words.next().map(Into::into),
             attribution: Attribution::Exact,
+            is_dir: false,
             job: None,
         };
         change(&mut event);

@@ -60,6 +60,7 @@ fn event(kind: EventType, path: &str, time: i64) -> FileEvent {
         exe: None,
         other_path: None,
         attribution: Attribution::Exact,
+        is_dir: false,
         job: None,
     }
 }

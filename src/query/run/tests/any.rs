@@ -219,6 +219,7 @@ fn event(log: usize, number: usize, time: i64, path: &[u8]) -> FileEvent {
         exe: None,
         other_path: None,
         attribution: Attribution::Exact,
+        is_dir: false,
         job: None,
     }
 }
