@@ -44,11 +44,14 @@ struct Removal {
 /// The ways to one object.
 pub(super) type Paths = SmallVec<[Vec<u8>; 1]>;
 
-/// The daemon holds an object open for microseconds; so many removals back is far enough.
-const AT_MOST: usize = 1024;
+/// The daemon holds an object open for microseconds, or as long as others keep it from the CPU; so many
+/// removals back is far enough.
+const AT_MOST: usize = 4096;
+/// And so many ends: these are only handles.
+const ENDS_AT_MOST: usize = 16 * 1024;
 
-fn push<T>(into: &mut VecDeque<T>, item: T) {
-    if into.len() >= AT_MOST {
+fn push<T>(into: &mut VecDeque<T>, item: T, most: usize) {
+    if into.len() >= most {
         into.pop_front();
     }
     into.push_back(item);
@@ -58,6 +61,12 @@ impl Ends {
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
+
+    /// Forgets where things were, as the tree has forgotten directories. What has ended stays ended.
+    pub(super) fn forget_places(&mut self) {
+        self.removed.clear();
+        self.overwritten.clear();
+    }
 }
 
 impl Pipeline {
@@ -66,7 +75,7 @@ impl Pipeline {
         let object = self.key_of(rec.object);
         if let (Some(at), true) = (rec.at, object.is_some()) {
             let removal = self.removal(object, at, deed);
-            push(&mut self.ends.removed, removal);
+            push(&mut self.ends.removed, removal, AT_MOST);
         }
     }
 
@@ -99,7 +108,7 @@ impl Pipeline {
     pub(super) fn note_overwriting(&mut self, rec: &Rec, deed: Deed) {
         if let Some(to) = rec.to {
             let removal = self.removal(None, to, deed);
-            push(&mut self.ends.overwritten, removal);
+            push(&mut self.ends.overwritten, removal, AT_MOST);
         }
     }
 
@@ -123,15 +132,15 @@ impl Pipeline {
             if self.ends.ended_by_us.contains(&key) {
                 return (deed, rest, None);
             }
-            push(&mut self.ends.ended, key);
+            push(&mut self.ends.ended, key, ENDS_AT_MOST);
             return (deed, kinds, None);
         }
         if self.ends.ended.contains(&key) {
             return (deed, rest, None);
         }
         let whose = self.remover(rec, &key, location);
-        push(&mut self.ends.ended, key);
-        push(&mut self.ends.ended_by_us, key);
+        push(&mut self.ends.ended, key, ENDS_AT_MOST);
+        push(&mut self.ends.ended_by_us, key, AT_MOST);
         // Nobody is blamed where nobody can be named.
         let Some((whose, paths)) = whose else {
             return (Deed { pid: 0, ..deed }, kinds, None);

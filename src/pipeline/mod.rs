@@ -547,7 +547,7 @@ impl Pipeline {
         if self.tree.trim() {
             self.routes.clear();
             self.replaced.clear();
-            self.ends.clear();
+            self.ends.forget_places();
             self.parked.expire(&mut self.counts, now);
         }
     }

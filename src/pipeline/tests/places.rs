@@ -278,6 +278,29 @@ fn an_end_that_the_recorder_caused_is_the_removers_and_told_once() {
 }
 
 #[test]
+fn an_end_stays_told_when_much_has_ended_since_and_directories_are_forgotten() {
+    let mut bench = Bench::everything();
+    bench.read(&[
+        entry(bits::CREATE | bits::ONDIR, P, "top", "d", "D"),
+        alone(bits::DELETE_SELF | bits::ONDIR, P, "D"),
+        entry(bits::DELETE | bits::ONDIR, P, "top", "d", "D"),
+    ]);
+    // More directories than are remembered.
+    for number in 0..5000 {
+        let name = format!("n{number}");
+        bench.read(&[
+            entry(bits::CREATE | bits::ONDIR, P, "top", &name, &name),
+            alone(bits::DELETE_SELF | bits::ONDIR, P, &name),
+            entry(bits::DELETE | bits::ONDIR, P, "top", &name, &name),
+        ]);
+    }
+    assert_eq!(
+        bench.read(&[alone(bits::DELETE_SELF | bits::ONDIR, US, "D")]),
+        [""; 0]
+    );
+}
+
+#[test]
 fn a_late_end_is_told_where_the_name_was_removed() {
     let mut bench = Bench::everything();
     let lines = bench.read(&[
