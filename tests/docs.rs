@@ -13,7 +13,7 @@ use std::process::Command;
 
 use fsmon::socket::proto::{Reply, Request};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "daemon",
     "add",
     "remove",
@@ -23,6 +23,7 @@ const COMMANDS: [&str; 13] = [
     "tail",
     "watch",
     "policy",
+    "health",
     "why",
     "clean",
     "init",

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    Failure, Outcome, add, cd, changes, clean, daemon, init, monitored, policy, query, remove, say,
-    tail, watch, why,
+    Failure, Outcome, add, cd, changes, clean, daemon, health, init, monitored, policy, query,
+    remove, say, tail, watch, why,
 };
 
 /// A flight recorder for a Linux filesystem: what changed, when, and which process did it
@@ -46,6 +46,7 @@ enum Command {
     Why(why::Args),
     Clean(clean::Args),
     Policy(policy::Args),
+    Health(health::Args),
     Init(init::Args),
     Cd(cd::Args),
     /// Prints the watched paths, one a line.
@@ -79,6 +80,7 @@ fn run(command: Command) -> Outcome {
         Command::Tail(args) => tail::run(&args),
         Command::Why(args) => why::run(&args),
         Command::Clean(args) => clean::run(&args),
+        Command::Health(args) => health::run(&args),
         Command::Policy(args) => policy::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Cd(args) => cd::run(&args),

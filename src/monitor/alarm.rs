@@ -9,8 +9,10 @@ use super::writer::Writer;
 use crate::event::{EventType, FileEvent};
 use crate::log::alert::Note;
 use crate::log::journal::Entry;
+use crate::monitored::{GroupName, WatchSet};
 use crate::pipeline::{Doer, Pipeline};
 use crate::policy::{Alert, hook_environment};
+use crate::socket::health::PolicyHealth;
 
 /// The rules, the gate that they have, and the way to the programs that they call.
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub struct Alarm {
     pub watchman: Watchman,
     warden: Warden,
     hooks: Hooks,
+    /// How many were raised.
+    alerts: u64,
 }
 
 impl Alarm {
@@ -28,12 +32,41 @@ impl Alarm {
             watchman,
             warden,
             hooks,
+            alerts: 0,
         }
     }
 
     /// Has the gate refuse what the rules say. To be called when the rules have changed.
     pub fn guard(&mut self) -> anyhow::Result<()> {
         self.warden.guard(self.watchman.policy().guarded())
+    }
+
+    /// Whose logs there are: what is lost has to be said in each.
+    pub fn logs_of(&self, watches: &WatchSet) -> Vec<GroupName> {
+        let mut groups: Vec<GroupName> = Vec::new();
+        if !self.watchman.policy().rules.is_empty() {
+            groups.push(GroupName::alerts());
+        }
+        for watch in watches.iter() {
+            if !groups.contains(&watch.group) {
+                groups.push(watch.group.clone());
+            }
+        }
+        groups
+    }
+
+    /// Which rules there are, and what they did.
+    pub fn health(&self) -> PolicyHealth {
+        let policy = self.watchman.policy();
+        let gate = self.warden.tally();
+        PolicyHealth {
+            rules: policy.rules.len() as u64,
+            jobs: policy.jobs.list().len() as u64,
+            alerts: self.alerts,
+            opens: gate.opens,
+            refused: gate.refused,
+            overdue: gate.overdue,
+        }
     }
 
     /// Refuses nothing any more. What was refused before has been told when this returns.
@@ -91,6 +124,7 @@ impl Alarm {
         writer: &mut Writer,
         reporter: &Reporter,
     ) {
+        self.alerts += 1;
         let mut event = event.clone();
         self.watchman.tag(&mut event);
         let note = Note {

@@ -48,6 +48,8 @@ pub enum Command {
     },
     /// Say what is watched.
     List,
+    /// Say how everything is.
+    Health,
     /// Tell what is recorded from now on.
     Subscribe(Interest),
 }
@@ -100,6 +102,7 @@ impl Command {
                 group: group()?,
                 path: path(),
             }),
+            "health" => Ok(Self::Health),
             "subscribe" => interest(request).map(Self::Subscribe),
             other => Err(Reply::refused(format!("Unknown command: {other}"), None)),
         }

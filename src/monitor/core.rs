@@ -18,6 +18,7 @@ use super::live::Interest;
 use super::report::{Level, Reporter};
 use super::roots::{Roots, shown, subject};
 use super::trim::Trimmer;
+use super::vital::Began;
 use super::writer::Writer;
 use crate::clean::CleanReport;
 use crate::config::{CacheSettings, Chain, Config};
@@ -26,6 +27,7 @@ use crate::log::journal::Entry;
 use crate::monitored::path::quoted;
 use crate::monitored::{GroupName, Store, Watch, WatchSet};
 use crate::pipeline::{Loss, Outcome};
+use crate::socket::Health;
 use crate::socket::proto::{ErrorKind, Reply};
 use crate::sys::clock;
 
@@ -68,6 +70,7 @@ pub struct Core {
     alarm: Alarm,
     reporter: Arc<Reporter>,
     stats_at: Option<Instant>,
+    began: Began,
     lost: u64,
     /// A directory above a mount point was renamed; the marks have to follow.
     mounts_moved: bool,
@@ -103,6 +106,7 @@ impl Core {
             alarm,
             reporter,
             stats_at,
+            began: Began::now(),
             lost: 0,
             mounts_moved: false,
         }
@@ -162,7 +166,7 @@ impl Core {
             until,
             cause: "downtime",
         };
-        self.writer.loss(&groups(&self.watches, &self.alarm), &loss);
+        self.writer.loss(&self.alarm.logs_of(&self.watches), &loss);
         self.writer.flush(&self.reporter);
     }
 
@@ -329,6 +333,23 @@ impl Core {
         self.step();
     }
 
+    /// How everything is, without doing anything first.
+    fn health(&mut self) -> Health {
+        let mut health = Health {
+            queues: self.feed.fullness(),
+            policy: self.alarm.health(),
+            ..Health::default()
+        };
+        self.engine.tell_health(&mut health);
+        self.writer.tell_health(&mut health);
+        health.known.watches = self.watches.iter().count() as u64;
+        health.losses.events = self.lost;
+        health.queues.held_ceiling_bytes = self.config.capture.ceiling;
+        health.queues.pending_ceiling_bytes = self.config.capture.write_ceiling;
+        self.began.tell(&mut health);
+        health
+    }
+
     /// Tells everything that happened up to now, with the watches that are in force.
     fn settle(&mut self) {
         let until = Instant::now() + SETTLE;
@@ -379,7 +400,7 @@ impl Core {
             Outcome::NewDirectory { .. } => {}
             Outcome::Lost(loss) => {
                 *lost += loss.count.unwrap_or(1);
-                writer.loss(&groups(watches, alarm), &loss);
+                writer.loss(&alarm.logs_of(watches), &loss);
                 let count = number_of(&loss);
                 reporter.say_folded(
                     Level::Error,
@@ -388,7 +409,7 @@ impl Core {
                 );
             }
             Outcome::ProcessesLost(loss) => {
-                writer.loss(&groups(watches, alarm), &loss);
+                writer.loss(&alarm.logs_of(watches), &loss);
                 let count = number_of(&loss);
                 let what = format!(
                     "{count} process records lost: who did something may be unknown, and missing in the log of a command group"
@@ -410,6 +431,7 @@ impl Core {
             Command::List => Reply::list(self.watches.iter()).into(),
             Command::Add(watch) => self.add(*watch).into(),
             Command::Remove { group, path } => self.remove(&group, path.as_deref()).into(),
+            Command::Health => Reply::health(self.health()).into(),
             Command::Subscribe(interest) => self.subscribe(interest),
         }
     }
@@ -643,19 +665,6 @@ fn number_of(loss: &Loss) -> String {
         || "an unknown number of".to_owned(),
         |count| count.to_string(),
     )
-}
-
-fn groups(watches: &WatchSet, alarm: &Alarm) -> Vec<GroupName> {
-    let mut groups: Vec<GroupName> = Vec::new();
-    if !alarm.watchman.policy().rules.is_empty() {
-        groups.push(GroupName::alerts());
-    }
-    for watch in watches.iter() {
-        if !groups.contains(&watch.group) {
-            groups.push(watch.group.clone());
-        }
-    }
-    groups
 }
 
 fn is_on(path: &Path, point: &[u8]) -> bool {

@@ -33,7 +33,7 @@ use crate::sys::{clock, handle, statfs};
 #[derive(Debug)]
 pub(super) struct Marked {
     pub(super) dev: (u32, u32),
-    fstype: String,
+    pub(super) fstype: String,
     pub(super) fs: FsId,
     pub(super) group: u16,
     fsid: u64,

@@ -13,6 +13,7 @@ use crate::event::WallTime;
 use crate::fid_parser::{bits, wire};
 use crate::pipeline::{Batch, Loss};
 use crate::proc_cache::{ProcChange, ProcFeed, ProcRecord};
+use crate::socket::health::Queues;
 use crate::sys::clock;
 use crate::sys::epoll::PollSet;
 use crate::sys::fanotify::Group;
@@ -182,6 +183,19 @@ impl Feed {
     pub fn release(&self) {
         let mut inner = self.lock();
         inner.held = inner.queue.iter().map(|batch| batch.bytes.capacity()).sum();
+    }
+
+    /// How full the memory for events is, and how old the oldest is.
+    pub fn fullness(&self) -> Queues {
+        let inner = self.lock();
+        let oldest = inner.queue.first().map(|batch| batch.mono);
+        let age = oldest.map_or(0, |mono| clock::monotonic().saturating_sub(mono));
+        Queues {
+            held_bytes: inner.held as u64,
+            held_most_bytes: inner.most_held as u64,
+            oldest_ms: age / 1_000_000,
+            ..Queues::default()
+        }
     }
 
     /// The most bytes that were ever held.

@@ -22,6 +22,7 @@ pub mod report;
 mod roots;
 pub mod trim;
 mod viewers;
+mod vital;
 pub mod warden;
 pub mod watchman;
 pub mod ways;

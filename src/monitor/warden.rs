@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::core::Message;
-use super::gate::{Asked, Gate, Guarded, Guarding, Question, Refusal, Scope, Told};
+use super::gate::{Asked, Gate, Guarded, Guarding, Question, Refusal, Scope, Tally, Told};
 use super::report::{Level, Reporter};
 use crate::event::{EventType, FileEvent, WallTime};
 use crate::monitored::path::quoted;
@@ -110,6 +110,14 @@ impl Warden {
         self.pump = Some(pump);
         self.gate = Some(gate.clone());
         Ok(gate)
+    }
+
+    /// What the gate did so far.
+    pub fn tally(&self) -> Tally {
+        self.gate
+            .as_ref()
+            .map(|gate| gate.tally())
+            .unwrap_or_default()
     }
 
     /// Ends the gate: everything passes from now on.

@@ -17,6 +17,7 @@ use crate::log::journal::{self, Entry};
 use crate::log::line::{self, Gap};
 use crate::monitored::GroupName;
 use crate::pipeline::Loss;
+use crate::socket::Health;
 use crate::sys::clock;
 
 /// All logs of the daemon.
@@ -103,6 +104,13 @@ impl Writer {
     /// Changes what survives a power cut.
     pub fn set_sync(&mut self, sync: Sync) {
         self.sync = sync;
+    }
+
+    /// Fills in what waits to be written, and who listens.
+    pub fn tell_health(&self, health: &mut Health) {
+        health.losses.lines = self.dropped;
+        health.queues.pending_bytes = self.pending_bytes() as u64;
+        health.queues.readers = self.live.hub.readers() as u64;
     }
 
     /// Queues the line of an event.

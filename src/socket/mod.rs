@@ -5,7 +5,9 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod health;
 pub mod proto;
 
 pub use client::{CallError, call, subscribe};
+pub use health::Health;
 pub use proto::{ErrorKind, Reply, Request};

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use super::health::Health;
 use crate::monitored::{Watch, WatchOptions};
 
 /// The longest request that is read.
@@ -12,7 +13,7 @@ pub const REQUEST_LIMIT: usize = 64 * 1024;
 /// What a client asks. Unknown keys are ignored, absent ones are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Request {
-    /// `add`, `remove`, `list` or `subscribe`.
+    /// `add`, `remove`, `list`, `health` or `subscribe`.
     pub cmd: String,
     /// The watched path.
     pub path: Option<String>,
@@ -86,6 +87,14 @@ impl Request {
             groups,
             paths,
             types,
+            ..Self::default()
+        }
+    }
+
+    /// Asks how the daemon is.
+    pub fn health() -> Self {
+        Self {
+            cmd: "health".to_owned(),
             ..Self::default()
         }
     }
@@ -181,6 +190,9 @@ pub struct Reply {
     /// What is watched, in a reply to `list`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paths: Option<Vec<ListedWatch>>,
+    /// How the daemon is, in a reply to `health`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Box<Health>>,
 }
 
 impl Reply {
@@ -200,6 +212,14 @@ impl Reply {
         }
     }
 
+    /// How the daemon is.
+    pub fn health(health: Health) -> Self {
+        Self {
+            health: Some(Box::new(health)),
+            ..Self::done()
+        }
+    }
+
     /// It was not done.
     pub fn refused(error: impl Into<String>, error_kind: Option<ErrorKind>) -> Self {
         Self {
@@ -207,6 +227,7 @@ impl Reply {
             error: Some(error.into()),
             error_kind,
             paths: None,
+            health: None,
         }
     }
 

@@ -23,6 +23,7 @@ pub(crate) fn list(suite: &mut Suite) {
     suite.one("tail_shows_the_log_first_and_then_what_comes", log_first);
     suite.one("tail_ends_with_its_reader", ends_with_its_reader);
     suite.one("tail_selects_groups_paths_and_types", selects);
+    suite.one("health_counts_what_happened", health);
 }
 
 /// A client that has been told that lines will come.
@@ -317,6 +318,49 @@ fn selects() {
     for (mut tail, _) in tails {
         kill_process(Pid::from_child(&tail), Signal::INT).unwrap();
         assert!(tail.wait().unwrap().code().is_none());
+    }
+    recorder.stop();
+}
+
+fn health() {
+    let ground = Ground::new();
+    let root = ground.mount(Fs::Ext4);
+    let home = Home::new(&ground);
+    let without = home.run(&["health"]);
+    assert_eq!(without.status.code(), Some(1));
+    home.watch("_global", &root, &["-r", "-t", "CREATE"]);
+    let mut recorder = home.start();
+    for number in 0..100 {
+        fs::write(root.join(number.to_string()), "").unwrap();
+    }
+    recorder.settle("_global", &root);
+    let listening = subscribe(&home, "");
+    let text = home.ok(&["health", "--json"]);
+    let told: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let number = |group: &str, key: &str| told[group][key].as_u64().unwrap();
+    assert_eq!(told["pid"], recorder.pid());
+    // One more for the marker.
+    assert_eq!(number("events", "lines"), 101);
+    assert_eq!(number("events", "exact"), 101);
+    assert!(number("events", "records") >= 101);
+    for kind in ["events", "lines", "process_records", "malformed"] {
+        assert_eq!(number("losses", kind), 0, "{kind}");
+    }
+    assert_eq!(
+        (number("queues", "readers"), number("known", "watches")),
+        (1, 1)
+    );
+    assert_eq!(told["filesystems"][0]["fstype"], "ext4");
+    assert_eq!(told["filesystems"][0]["way"], "filesystem");
+    assert_eq!(told["filesystems"][0]["point"], root.to_str().unwrap());
+    drop(listening);
+    let text = home.ok(&["health"]);
+    for words in [
+        "101 lines: 101 exact",
+        "lost        nothing",
+        "(ext4), by a mark on the filesystem",
+    ] {
+        assert!(text.contains(words), "{text}");
     }
     recorder.stop();
 }

@@ -6,6 +6,7 @@ pub(crate) mod changes;
 pub(crate) mod clean;
 mod csv;
 pub(crate) mod daemon;
+pub(crate) mod health;
 pub(crate) mod init;
 mod look;
 pub(crate) mod monitored;

@@ -25,7 +25,7 @@ impl Daemon {
             while let Some((command, reply)) = core.recv().await {
                 let answer = match command {
                     Command::List => Reply::list([]),
-                    Command::Add(_) | Command::Subscribe(_) => Reply::done(),
+                    Command::Add(_) | Command::Subscribe(_) | Command::Health => Reply::done(),
                     Command::Remove { .. } => Reply::refused("Path not found: /zzz", None),
                 };
                 reply.send(answer.into()).ok();

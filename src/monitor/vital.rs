@@ -1,0 +1,92 @@
+//! How the daemon is: since when it runs, what it takes, what it saw and how.
+
+use std::fs;
+use std::time::Instant;
+
+use super::engine::{Engine, Marked};
+use super::ways::Way;
+use crate::event::WallTime;
+use crate::log::line::write_time;
+use crate::socket::health::{Events, Filesystem, Health, Known};
+use crate::sys::clock;
+
+/// When the daemon began.
+#[derive(Debug)]
+pub(super) struct Began {
+    wall: WallTime,
+    at: Instant,
+}
+
+impl Began {
+    pub(super) fn now() -> Self {
+        Self {
+            wall: WallTime(clock::realtime()),
+            at: Instant::now(),
+        }
+    }
+
+    /// Fills in what is known of the process.
+    pub(super) fn tell(&self, health: &mut Health) {
+        let mut since = Vec::new();
+        write_time(self.wall, &mut since);
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let number = |key: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(key));
+            let word = line.and_then(|line| line.split_whitespace().next());
+            word.and_then(|word| word.parse().ok()).unwrap_or(0)
+        };
+        env!("CARGO_PKG_VERSION").clone_into(&mut health.version);
+        health.pid = std::process::id();
+        health.since = String::from_utf8_lossy(&since).into_owned();
+        health.up_secs = self.at.elapsed().as_secs();
+        health.memory_kib = number("VmRSS:");
+        health.memory_peak_kib = number("VmHWM:");
+    }
+}
+
+impl Engine {
+    /// Fills in what was seen, what is known and how it is watched.
+    pub fn tell_health(&mut self, health: &mut Health) {
+        let pipeline = &mut self.pipeline;
+        let (directories, bytes) = pipeline.directories();
+        let (files, counts) = (pipeline.files(), pipeline.counts());
+        let processes = pipeline.processes().stats();
+        health.events = Events {
+            records: counts.records,
+            lines: counts.told,
+            own: counts.own,
+            exact: counts.told - counts.ambiguous - counts.unknown,
+            ambiguous: counts.ambiguous,
+            unknown: counts.unknown,
+        };
+        health.losses.process_records = processes.lost;
+        health.losses.unplaced = counts.unplaced;
+        health.losses.malformed = counts.malformed;
+        health.known = Known {
+            directories: directories as u64,
+            directory_bytes: bytes as u64,
+            files: files as u64,
+            processes: processes.alive as u64,
+            dead_processes: processes.dead as u64,
+            asked: counts.asked,
+            ..Known::default()
+        };
+        health.filesystems = self.marked.iter().map(Marked::told).collect();
+    }
+}
+
+impl Marked {
+    fn told(&self) -> Filesystem {
+        let way = match &self.way {
+            Way::Filesystem => "filesystem",
+            Way::BtrfsTop => "btrfs top",
+            Way::OverlayUpper { .. } => "overlay upper",
+            Way::Inodes => "directories",
+        };
+        Filesystem {
+            point: self.through.to_string_lossy().into_owned(),
+            fstype: self.fstype.clone(),
+            way: way.to_owned(),
+        }
+    }
+}
