@@ -111,21 +111,47 @@ impl Pattern {
     }
 }
 
+/// Matches a path; `None` is what is left when all of it was taken. As with the stars within a name, only the
+/// latest `**` has to be tried again: the work is bounded by the number of parts times that of names.
 pub(super) fn path_matches(parts: &[Part], path: Option<&[u8]>) -> bool {
-    let (Some((part, later)), Some(here)) = (parts.split_first(), path) else {
-        return parts.is_empty() && path.is_none();
-    };
-    let (name, below) = match here.iter().position(|byte| *byte == b'/') {
-        Some(at) => (&here[..at], Some(&here[at + 1..])),
-        None => (here, None),
-    };
-    match part {
-        Part::Name(glob) => name_matches(glob, name) && path_matches(later, below),
-        // A `**` at the end stands for everything inside, so at least one component.
-        Part::AnyDirs if later.is_empty() => true,
-        Part::AnyDirs => {
-            path_matches(later, path) || (below.is_some() && path_matches(parts, below))
+    let (mut at, mut here) = (0, path);
+    let mut retry: Option<(usize, Option<&[u8]>)> = None;
+    loop {
+        if parts.get(at) == Some(&Part::AnyDirs) {
+            // At the end it stands for everything inside, so at least one name.
+            if at + 1 == parts.len() {
+                return here.is_some();
+            }
+            at += 1;
+            retry = Some((at, here));
+            continue;
         }
+        match (parts.get(at), here) {
+            (None, None) => return true,
+            (Some(Part::Name(glob)), Some(rest)) if name_matches(glob, first_name(rest).0) => {
+                at += 1;
+                here = first_name(rest).1;
+                continue;
+            }
+            _ => {}
+        }
+        match retry {
+            // The `**` takes one more name.
+            Some((star, Some(from))) => {
+                let later = first_name(from).1;
+                retry = Some((star, later));
+                (at, here) = (star, later);
+            }
+            _ => return false,
+        }
+    }
+}
+
+/// The first name of a path, and what is below it.
+fn first_name(path: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match path.iter().position(|byte| *byte == b'/') {
+        Some(at) => (&path[..at], Some(&path[at + 1..])),
+        None => (path, None),
     }
 }
 
@@ -302,6 +328,38 @@ mod tests {
         for pattern in ["", "/", "!", "[a", "a\\", "a//b", "../a", "a\0b"] {
             assert!(GlobSet::parse([pattern]).is_err(), "{pattern}");
         }
+    }
+
+    /// The definition, which takes for ever with many `**`.
+    fn plainly(parts: &[Part], path: Option<&[u8]>) -> bool {
+        let (Some((part, later)), Some(rest)) = (parts.split_first(), path) else {
+            return parts.is_empty() && path.is_none();
+        };
+        let (name, below) = first_name(rest);
+        match part {
+            Part::Name(glob) => name_matches(glob, name) && plainly(later, below),
+            Part::AnyDirs if later.is_empty() => true,
+            Part::AnyDirs => plainly(later, path) || (below.is_some() && plainly(parts, below)),
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn many_directories_are_matched_as_defined(pattern in "(a|b|\\*|\\*\\*)(/(a|b|\\*|\\*\\*)){0,6}", path in "(a|b|c)(/(a|b|c)){0,7}") {
+            let parts: Vec<Part> = pattern
+                .split('/')
+                .map(|name| if name == "**" { Part::AnyDirs } else { Part::Name(name.into()) })
+                .collect();
+            let path = Some(path.as_bytes());
+            proptest::prop_assert_eq!(path_matches(&parts, path), plainly(&parts, path), "{}", pattern);
+        }
+    }
+
+    #[test]
+    fn many_double_stars_stay_fast() {
+        let pattern = "**/a/".repeat(20) + "b";
+        let path = "a/".repeat(1500) + "c";
+        assert!(!excludes(&[&pattern], &path, false));
     }
 
     #[test]

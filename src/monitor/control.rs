@@ -273,18 +273,25 @@ async fn serve_live(mut stream: UnixStream, reply: Reply, mut live: Subscription
                 let mut said = [0; 64];
                 tokio::select! {
                     () = live.changed() => {}
-                    // Who has closed only its writing half still reads; one that is gone is noticed
-                    // with the next line.
+                    // Who has ended only its sending still reads.
                     heard = stream.read(&mut said), if hears => match heard {
+                        Ok(0) if files::is_hung_up(stream.as_fd()) => return,
                         Ok(count) => hears = count > 0,
                         Err(_) => return,
                     },
+                    () = sleep(LOOK_AGAIN), if !hears => {
+                        if files::is_hung_up(stream.as_fd()) {
+                            return;
+                        }
+                    }
                 }
             }
         }
     }
 }
 
+/// Who has ended its sending is looked at so often, as long as there is nothing to send.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// As it stands in a GAP line that a reader gets.
 const MISSED: &str = "this reader was too slow; the log has them";
 

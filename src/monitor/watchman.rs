@@ -1,7 +1,6 @@
 //! The policy in force: what it has to see, what it says of an event, and which hooks it calls.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -19,6 +18,7 @@ use crate::monitored::{Audience, GroupName, Watch, WatchOptions, WatchSet};
 use crate::pipeline::Doer;
 use crate::policy::{Acquaintance, Alert, Ground, Judge, Mistake, Need, Policy, Rule};
 use crate::sys::account::{account, effective_uid};
+use crate::sys::files;
 
 /// Where the rules stand unless somebody says otherwise.
 pub const DEFAULT_POLICY: &str = "/etc/fsmon/policy.toml";
@@ -66,7 +66,7 @@ pub fn read_policy(path: &Path) -> Result<Policy, Unusable> {
 }
 
 fn read_safely(path: &Path) -> anyhow::Result<String> {
-    let mut file = File::open(path)?;
+    let file = files::open_unwaiting(path)?;
     let meta = file.metadata()?;
     if !meta.is_file() {
         bail!("it is not a regular file");
@@ -75,19 +75,32 @@ fn read_safely(path: &Path) -> anyhow::Result<String> {
     if meta.mode() & 0o022 != 0 {
         bail!("others may write it (`chmod go-w` it)");
     }
-    let whole = path.canonicalize()?;
-    if let Some(dir) = whole.parent() {
-        let meta = dir.metadata()?;
-        check_owner(&meta, "its directory")?;
-        // In a sticky directory nobody can put another file in its place.
-        if meta.mode() & 0o022 != 0 && meta.mode() & 0o1000 == 0 {
-            bail!("others may write its directory (`chmod go-w` that)");
-        }
-    }
+    check_way(&std::path::absolute(path)?)?;
+    check_way(&path.canonicalize()?)?;
     let mut text = String::new();
-    file.read_to_string(&mut text)?;
+    file.take(MOST_BYTES).read_to_string(&mut text)?;
+    if text.len() as u64 == MOST_BYTES {
+        bail!("it is too long to be a policy");
+    }
     Ok(text)
 }
+
+/// Nobody else may be able to put another file there, by any of the directories and links on the way.
+fn check_way(path: &Path) -> anyhow::Result<()> {
+    for step in path.ancestors().skip(1).chain([path]) {
+        let meta = step.symlink_metadata()?;
+        check_owner(&meta, &format!("on the way to it, {}", quoted(step)))?;
+        // In a sticky directory nobody can put another file in the place of one.
+        let is_open = meta.mode() & 0o022 != 0 && meta.mode() & 0o1000 == 0;
+        if meta.is_dir() && is_open {
+            bail!("others may write {} (`chmod go-w` that)", quoted(step));
+        }
+    }
+    Ok(())
+}
+
+/// No policy is so long.
+const MOST_BYTES: u64 = 4 << 20;
 
 fn check_owner(meta: &std::fs::Metadata, what: &str) -> anyhow::Result<()> {
     if [0, effective_uid()].contains(&meta.uid()) {
@@ -301,7 +314,7 @@ mod tests {
             (0o644, 0o755, None),
             (0o664, 0o755, Some("others may write it")),
             (0o602, 0o755, Some("others may write it")),
-            (0o644, 0o777, Some("others may write its directory")),
+            (0o644, 0o777, Some("others may write")),
             (0o644, 0o1777, None),
         ] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
@@ -314,6 +327,21 @@ mod tests {
             }
         }
         assert!(matches!(read_policy(place.path()), Err(Unusable::File(_))));
+        let made = std::process::Command::new("mkfifo")
+            .arg(place.path().join("fifo"))
+            .status();
+        assert!(made.unwrap().success());
+        assert!(matches!(
+            read_policy(&place.path().join("fifo")),
+            Err(Unusable::File(_))
+        ));
+        let link = place.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(read_policy(&link).is_ok());
+        if std::os::unix::fs::lchown(&link, Some(12_345), None).is_ok() {
+            let error = read_policy(&link).unwrap_err().to_string();
+            assert!(error.contains("belongs to user 12345"), "{error}");
+        }
         if std::os::unix::fs::chown(&path, Some(12_345), None).is_ok() {
             let error = read_policy(&path).unwrap_err().to_string();
             assert!(error.contains("belongs to user 12345"), "{error}");

@@ -77,6 +77,15 @@ pub fn open_nofollow(options: &mut OpenOptions, path: &Path) -> io::Result<File>
     options.custom_flags(libc::O_NOFOLLOW).open(path)
 }
 
+/// Opens a file for reading without waiting for anybody: a FIFO is open at once, and is none.
+pub fn open_unwaiting(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    options.open(path)
+}
+
 /// Makes a file without a name in the filesystem of `dir`: it goes when it is closed.
 pub fn nameless(dir: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
@@ -135,6 +144,18 @@ pub fn give_socket(path: &Path, ours: u32, owner: Owner) -> io::Result<()> {
 pub fn widen_pipe(pipe: BorrowedFd<'_>, bytes: i32) {
     // SAFETY: takes two numbers and touches no memory of ours.
     let _held = unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETPIPE_SZ, bytes) };
+}
+
+/// Whether the other side of a connection has gone altogether, and has not only ended its sending.
+pub fn is_hung_up(connection: BorrowedFd<'_>) -> bool {
+    let mut look = libc::pollfd {
+        fd: connection.as_raw_fd(),
+        events: 0,
+        revents: 0,
+    };
+    // SAFETY: one pollfd that lives for the call, which does not wait.
+    let looked = unsafe { libc::poll(&raw mut look, 1, 0) };
+    looked > 0 && look.revents & (libc::POLLHUP | libc::POLLERR) != 0
 }
 
 /// Waits until nobody reads any more what is written to `pipe`; an error when it cannot be waited for.

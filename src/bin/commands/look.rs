@@ -68,7 +68,9 @@ pub(crate) fn word(kind: EventType) -> (&'static str, &'static str) {
 pub(crate) fn harmless(text: &str) -> String {
     let mut shown = String::new();
     for char in text.chars() {
-        if char.is_control() {
+        // Also what turns the direction of text, or breaks lines, without being a control character.
+        let is_turn = matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if char.is_control() || is_turn {
             shown.extend(char.escape_debug());
         } else {
             shown.push(char);

@@ -148,7 +148,7 @@ fn is_same(one: &FileEvent, other: &FileEvent) -> bool {
         chain: Arc::default(),
         ..event.clone()
     };
-    one.chain != other.chain && apart(one) == apart(other)
+    apart(one) == apart(other)
 }
 
 fn path_of(event: &FileEvent) -> String {
@@ -246,7 +246,8 @@ mod tests {
             drawn(200, &[chained, created.clone()]),
             drawn(200, std::slice::from_ref(&created))
         );
-        assert_eq!(drawn(200, &[created.clone(), created]).lines().count(), 3);
+        // With chains in all logs they are the same to the letter.
+        assert_eq!(drawn(200, &[created.clone(), created]).lines().count(), 2);
     }
 
     #[test]
