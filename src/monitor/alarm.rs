@@ -36,9 +36,9 @@ impl Alarm {
         }
     }
 
-    /// Has the gate refuse what the rules say. To be called when the rules have changed.
-    pub fn guard(&mut self) -> anyhow::Result<()> {
-        self.warden.guard(self.watchman.policy().guarded())
+    /// Has the gate refuse what the rules say. To be called when the rules or the mounts have changed.
+    pub fn guard(&mut self, wait: bool) -> anyhow::Result<()> {
+        self.warden.guard(self.watchman.policy().guarded(), wait)
     }
 
     /// Whose logs there are: what is lost has to be said in each.

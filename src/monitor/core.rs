@@ -123,7 +123,7 @@ impl Core {
         self.watches = watches;
         let changes = self.reconcile()?;
         self.say_changes(&changes);
-        self.guard();
+        self.guard(true);
         self.note_policy();
         for watch in self.watches.iter() {
             self.writer.journal(&Entry::Add(subject(watch)));
@@ -197,8 +197,8 @@ impl Core {
     }
 
     /// Puts the rules that refuse something in force.
-    fn guard(&mut self) {
-        if let Err(error) = self.alarm.guard() {
+    fn guard(&mut self, wait: bool) {
+        if let Err(error) = self.alarm.guard(wait) {
             let text = format!("what rules refuse is not refused: {error:#}");
             self.reporter.say(Level::Error, &text);
         }
@@ -525,6 +525,7 @@ impl Core {
                 &format!("cannot follow a change of the mounts: {error}"),
             ),
         }
+        self.guard(false);
         let Self {
             roots,
             watches,
@@ -596,7 +597,7 @@ impl Core {
                 .reporter
                 .say(Level::Error, &format!("cannot change the marks: {error}")),
         }
-        self.guard();
+        self.guard(false);
         self.roots.look(&self.watches, &self.reporter);
         self.writer.flush(&self.reporter);
         let what = if whole {

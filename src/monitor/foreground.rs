@@ -67,6 +67,10 @@ pub struct Wishes {
     pub gated: Option<Gated>,
     /// Until when, if not until a signal.
     pub time: Option<Duration>,
+    /// Where the output goes, as a path that leads to the open file.
+    pub output: PathBuf,
+    /// Called when it is to end and its output has been stuck for a while.
+    pub give_up: fn(),
 }
 
 /// Shows what happens until the time is over or a signal comes; an error of `show` ends it, too.
@@ -93,10 +97,17 @@ pub fn watch(
         reporter: reporter.clone(),
         look_again: Some(Instant::now() + VIEWERS_COME),
         mounts_moved: false,
+        output: wishes.output,
     };
     watching.reconcile()?;
     watching.guard(wishes.gated.as_ref())?;
-    attend(feed, calls, wishes.time, to_us)?;
+    let holds_openings = wishes.gated.is_some() || !watching.watchman.policy().guarded().is_empty();
+    let until = Until {
+        time: wishes.time,
+        give_up: wishes.give_up,
+        holds_openings,
+    };
+    attend(feed, calls, until, to_us)?;
     watching.leave_out_viewers();
     ready();
     watching.run(&inbox, show)
@@ -144,7 +155,7 @@ pub fn whole(dir: &Path, through_mount: bool, options: &WatchOptions) -> anyhow:
 fn attend(
     feed: Arc<Feed>,
     calls: tokio::sync::mpsc::Receiver<Call>,
-    time: Option<Duration>,
+    until: Until,
     to_us: Sender<Message>,
 ) -> anyhow::Result<()> {
     let waking = to_us.clone();
@@ -165,6 +176,12 @@ fn attend(
     let _inside = runtime.enter();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    // Stopped by a key it could not answer those who open files, and everything would stand still. A handler
+    // that does nothing lets it run on.
+    let _stop_key = until
+        .holds_openings
+        .then(|| signal(SignalKind::from_raw(STOP_KEY)))
+        .transpose()?;
     thread::Builder::new()
         .name("attendant".to_owned())
         .spawn(move || {
@@ -172,7 +189,7 @@ fn attend(
                 let mounts = tokio::spawn(watch_mounts(to_us.clone()));
                 let calling = tokio::spawn(hooks::serve(calls, to_us.clone()));
                 let over = async {
-                    match time {
+                    match until.time {
                         Some(time) => tokio::time::sleep(time).await,
                         None => std::future::pending().await,
                     }
@@ -183,7 +200,9 @@ fn attend(
                     () = over => {}
                 }
                 to_us.send(Message::Stop(String::new())).ok();
-                // Hooks that were called go on until the end of the program.
+                // Who does not read must not keep us. Hooks that were called go on until the end.
+                tokio::time::sleep(PARTING).await;
+                (until.give_up)();
                 drop((mounts.await, calling.await));
             });
         })
@@ -202,6 +221,7 @@ struct Watching {
     /// When it is looked again for those who read what is printed.
     look_again: Option<Instant>,
     mounts_moved: bool,
+    output: PathBuf,
 }
 
 type Show<'s> = dyn FnMut(Sight<'_>) -> io::Result<()> + 's;
@@ -213,6 +233,7 @@ impl Watching {
                 Ok(Message::MountsChanged) => {
                     self.settle(show)?;
                     self.reconcile()?;
+                    self.warden.guard(self.watchman.policy().guarded(), false)?;
                 }
                 Ok(Message::HookEnded(ended)) if ended.how != "exit 0" => {
                     let output = String::from_utf8_lossy(&ended.output);
@@ -293,7 +314,7 @@ impl Watching {
 
     /// Opens the gate, if a rule refuses something or openings are to be seen there.
     fn guard(&mut self, gated: Option<&Gated>) -> anyhow::Result<()> {
-        self.warden.guard(self.watchman.policy().guarded())?;
+        self.warden.guard(self.watchman.policy().guarded(), true)?;
         let Some(Gated { dir, scope }) = gated else {
             return Ok(());
         };
@@ -321,6 +342,15 @@ impl Watching {
         } = self;
         let pipeline = engine.pipeline();
         if let Told::Seen(seen) = told {
+            if let Some(missed) = warden.shown() {
+                let now = warden::now().0;
+                show(Sight::Lost(Loss {
+                    count: Some(missed),
+                    since: now,
+                    until: now,
+                    cause: "the reader of the output is too slow",
+                }))?;
+            }
             let kind = if seen.mask & OPEN_PERM != 0 {
                 EventType::Open
             } else {
@@ -349,7 +379,7 @@ impl Watching {
     }
 
     fn leave_out_viewers(&mut self) {
-        self.engine.pipeline().leave_out(viewers());
+        self.engine.pipeline().leave_out(viewers(&self.output));
     }
 
     fn step(&mut self, show: &mut Show<'_>) -> anyhow::Result<()> {
@@ -458,6 +488,18 @@ fn call_hook(
     }
 }
 
+/// What ends it.
+struct Until {
+    time: Option<Duration>,
+    give_up: fn(),
+    /// Others wait for its answers.
+    holds_openings: bool,
+}
+
+/// SIGTSTP, what Ctrl-Z sends.
+const STOP_KEY: i32 = 20;
+/// So long the last lines may take.
+const PARTING: Duration = Duration::from_secs(2);
 /// While records wait for a neighbour, the queue is looked at this often.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// At the end it is waited so long for what is still missing.

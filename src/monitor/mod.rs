@@ -20,6 +20,7 @@ pub mod marks;
 mod programs;
 pub mod report;
 mod roots;
+mod rounds;
 pub mod trim;
 mod viewers;
 mod vital;

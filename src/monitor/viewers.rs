@@ -5,13 +5,12 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-/// The processes whose standard input is our standard output or error, through any number of pipes.
+/// The processes whose standard input is what `output` leads to, through any number of pipes.
 ///
 /// Only the standard input counts: a program that started us and reads what we print, on some other
 /// descriptor, has a life of its own.
-pub(super) fn viewers() -> Vec<u32> {
-    let ours = ["/proc/self/fd/1", "/proc/self/fd/2"].map(pipe_at);
-    let mut open: Vec<u64> = ours.into_iter().flatten().collect();
+pub(super) fn viewers(output: &Path) -> Vec<u32> {
+    let mut open: Vec<Pipe> = pipe_at(output).into_iter().collect();
     if open.is_empty() {
         return Vec::new();
     }
@@ -40,8 +39,11 @@ fn processes() -> impl Iterator<Item = (u32, PathBuf)> {
     })
 }
 
-/// The number of the pipe that a descriptor leads to, if it is one.
-fn pipe_at(fd: impl AsRef<Path>) -> Option<u64> {
+/// Device and inode of a pipe, with or without a name.
+type Pipe = (u64, u64);
+
+/// The pipe that a descriptor leads to, if it is one.
+fn pipe_at(fd: impl AsRef<Path>) -> Option<Pipe> {
     let meta = fs::metadata(fd).ok()?;
-    meta.file_type().is_fifo().then(|| meta.ino())
+    meta.file_type().is_fifo().then(|| (meta.dev(), meta.ino()))
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -12,8 +13,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::core::Message;
-use super::gate::{Asked, Gate, Guarded, Guarding, Question, Refusal, Scope, Tally, Told};
+use super::gate::{Asked, Gate, Guarded, Overdue, Question, Refusal, Scope, Tally, Told};
 use super::report::{Level, Reporter};
+use super::rounds::Rounds;
 use crate::event::{EventType, FileEvent, WallTime};
 use crate::monitored::path::quoted;
 use crate::pipeline::{Doer, Pipeline};
@@ -51,8 +53,17 @@ impl From<Refusal> for Verdict {
 pub struct Warden {
     gate: Option<Arc<Gate>>,
     pump: Option<JoinHandle<()>>,
+    rounds: Option<Rounds>,
+    observed: Arc<Observing>,
     to_owner: Sender<Message>,
     reporter: Arc<Reporter>,
+}
+
+/// What was seen at the gate and waits to be shown.
+#[derive(Debug, Default)]
+struct Observing {
+    waiting: AtomicUsize,
+    missed: AtomicU64,
 }
 
 impl Warden {
@@ -61,13 +72,15 @@ impl Warden {
         Self {
             gate: None,
             pump: None,
+            rounds: None,
+            observed: Arc::default(),
             to_owner,
             reporter,
         }
     }
 
-    /// Refuses from now on what these rules mean, and nothing else.
-    pub fn guard(&mut self, guarded: Vec<Guarded>) -> anyhow::Result<()> {
+    /// Refuses what these rules mean, and nothing else: when this returns, or soon if it need not wait.
+    pub fn guard(&mut self, guarded: Vec<Guarded>, wait: bool) -> anyhow::Result<()> {
         if guarded.is_empty() && self.gate.is_none() {
             return Ok(());
         }
@@ -75,9 +88,13 @@ impl Warden {
             Some(gate) => gate.clone(),
             None => self.open()?,
         };
-        let guarding = gate.guard(guarded).context("cannot guard files")?;
-        self.say(&guarding);
-        Ok(())
+        let rounds = match &self.rounds {
+            Some(rounds) => rounds,
+            None => self
+                .rounds
+                .insert(Rounds::begin(gate, self.reporter.clone())?),
+        };
+        rounds.guard(guarded, wait)
     }
 
     /// Observes openings, too; an error in the answer says why it is less than asked for.
@@ -97,10 +114,19 @@ impl Warden {
         let gate = Arc::new(gate);
         let (pumped, to_owner, reporter) =
             (gate.clone(), self.to_owner.clone(), self.reporter.clone());
+        let observed = self.observed.clone();
         let pump = thread::Builder::new()
             .name("gate".to_owned())
             .spawn(move || {
-                let ended = pumped.pump(&|told| drop(to_owner.send(Message::Gate(told))));
+                let ended = pumped.pump(&|told| {
+                    match &told {
+                        Told::Seen(_) if !observed.has_room() => return,
+                        // Said here, as the owner may be what could not decide.
+                        Told::Overdue(overdue) => say_overdue(overdue, &reporter),
+                        _ => {}
+                    }
+                    to_owner.send(Message::Gate(told)).ok();
+                });
                 if let Err(error) = ended {
                     let text = format!("the gate has ended, nothing is refused any more: {error}");
                     reporter.say(Level::Error, &text);
@@ -122,6 +148,8 @@ impl Warden {
 
     /// Ends the gate: everything passes from now on.
     pub fn close(&mut self) {
+        // It may be in the middle of a round; that is not waited for.
+        self.rounds = None;
         if let Some(gate) = self.gate.take() {
             gate.stop();
         }
@@ -131,42 +159,19 @@ impl Warden {
         }
     }
 
-    fn say(&self, guarding: &Guarding) {
-        for trouble in &guarding.troubles {
-            let path = Path::new(std::ffi::OsStr::from_bytes(&trouble.path));
-            let text = format!("{} cannot be guarded: {}", quoted(path), trouble.error);
-            self.reporter.say_folded(Level::Warning, "guard", &text);
-        }
-        for user in &guarding.unknown_users {
-            let text = format!(
-                "a rule names the user '{}', whom nobody knows",
-                user.escape_debug()
-            );
-            self.reporter.say(Level::Warning, &text);
+    /// Follows what comes and goes where something is guarded.
+    pub fn saw(&self, event: &FileEvent) {
+        if let Some(rounds) = &self.rounds {
+            let appears = matches!(event.kind, EventType::Create | EventType::MovedTo);
+            rounds.saw(&event.path, appears);
         }
     }
 
-    /// Follows what comes and goes where something is guarded.
-    pub fn saw(&self, event: &FileEvent) {
-        let Some(gate) = &self.gate else { return };
-        match event.kind {
-            EventType::Create | EventType::MovedTo => {
-                let path = Path::new(std::ffi::OsStr::from_bytes(&event.path));
-                let followed = match path.symlink_metadata() {
-                    Ok(meta) if meta.is_dir() => gate
-                        .directory_appeared(&event.path)
-                        .map(|guarding| self.say(&guarding)),
-                    Ok(_) => gate.file_appeared(&event.path),
-                    // It has gone again.
-                    Err(_) => Ok(()),
-                };
-                if let Err(error) = followed {
-                    let text = format!("{} cannot be guarded: {error}", quoted(path));
-                    self.reporter.say_folded(Level::Warning, "guard", &text);
-                }
-            }
-            _ => gate.gone(&event.path),
-        }
+    /// Takes note that something seen was shown; how much could not be kept, if anything was missed before it.
+    pub fn shown(&self) -> Option<u64> {
+        self.observed.waiting.fetch_sub(1, Ordering::Relaxed);
+        let missed = self.observed.missed.swap(0, Ordering::Relaxed);
+        (missed > 0).then_some(missed)
     }
 
     /// Deals with what the gate tells: answers a question, says what went wrong. What a rule has to say
@@ -182,18 +187,6 @@ impl Warden {
                 refusal.map(Verdict::from)
             }
             Told::Overdue(overdue) => {
-                let path = Path::new(std::ffi::OsStr::from_bytes(&overdue.question.path));
-                let why = if overdue.crowded {
-                    "too many waited"
-                } else {
-                    "it was not decided in time"
-                };
-                let text = format!(
-                    "process {} could open {}, which a rule may refuse: {why}",
-                    overdue.question.pid,
-                    quoted(path)
-                );
-                self.reporter.say_folded(Level::Error, "overdue", &text);
                 let (_, mut doer) = pipeline.describe(
                     EventType::Open,
                     &overdue.question.path,
@@ -217,6 +210,37 @@ impl Warden {
             Told::Seen(_) => None,
         }
     }
+}
+
+impl Observing {
+    /// Whether one more can be kept; counts it either way.
+    fn has_room(&self) -> bool {
+        let has_room = self.waiting.load(Ordering::Relaxed) < MOST_SEEN;
+        if has_room {
+            self.waiting.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.missed.fetch_add(1, Ordering::Relaxed);
+        }
+        has_room
+    }
+}
+
+/// So much of what was seen at the gate waits to be shown.
+const MOST_SEEN: usize = 64 * 1024;
+
+fn say_overdue(overdue: &Overdue, reporter: &Reporter) {
+    let path = Path::new(std::ffi::OsStr::from_bytes(&overdue.question.path));
+    let why = if overdue.crowded {
+        "too many waited"
+    } else {
+        "it was not decided in time"
+    };
+    let text = format!(
+        "process {} could open {}, which a rule may refuse: {why}",
+        overdue.question.pid,
+        quoted(path)
+    );
+    reporter.say_folded(Level::Error, "overdue", &text);
 }
 
 /// Which of the rules that are in question refuses it.

@@ -42,7 +42,7 @@ pub(super) fn note(way: &Way, mount: &Mount) -> String {
             )
         }
         Way::OverlayUpper { upper, .. } => format!(
-            "{point} ({fstype}) is watched through its upper directory {}; the first change of a file from a lower layer shows as its CREATE",
+            "{point} ({fstype}) is watched through its upper directory {}; the first change of a file from a lower layer shows as its CREATE, and its openings before that are not seen (`fsmon watch --opens --gate` sees them)",
             quoted(upper)
         ),
         Way::Inodes => format!(

@@ -166,6 +166,48 @@ pub fn open_without_links(path: &[u8]) -> io::Result<File> {
     Ok(File::from(fd))
 }
 
+/// Device and inode of what an absolute path leads to, links not followed, as far as the kernel knows that
+/// without asking anybody: never waits for a disk or another machine.
+pub fn inode_in_cache(path: &[u8]) -> Option<(u64, u64)> {
+    let path = CString::new(path).ok()?;
+    let mut how = MaybeUninit::<libc::open_how>::zeroed();
+    // SAFETY: three integers, for which all-zero is a valid value.
+    let how = unsafe { how.assume_init_mut() };
+    how.flags = (libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC)
+        .unsigned_abs()
+        .into();
+    how.resolve = libc::RESOLVE_CACHED;
+    // SAFETY: openat2(2) reads a NUL-terminated path and a struct of the size that is given.
+    let fd = cvt(unsafe {
+        libc::syscall(
+            libc::SYS_openat2,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            &raw const *how,
+            size_of::<libc::open_how>(),
+        )
+    })
+    .ok()?;
+    // SAFETY: the kernel has just given us this descriptor, so nobody else owns it.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+    let mut told = MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: an empty path means the descriptor, and statx(2) writes one struct statx.
+    cvt(unsafe {
+        libc::statx(
+            fd.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC,
+            libc::STATX_INO,
+            told.as_mut_ptr(),
+        )
+    })
+    .ok()?;
+    // SAFETY: statx is plain numbers, for which all-zero is valid, too.
+    let told = unsafe { told.assume_init() };
+    let dev = libc::makedev(told.stx_dev_major, told.stx_dev_minor);
+    Some((dev, told.stx_ino))
+}
+
 fn access_flags(access: Access) -> libc::c_int {
     match access {
         Access::Read => libc::O_RDONLY,

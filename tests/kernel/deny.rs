@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::Suite;
 use crate::gate::cost::cost;
-use crate::ground::{Fs, Ground};
+use crate::ground::{Fs, Ground, sh};
 use crate::recorder::{Home, Recorder};
 use crate::wait::{PATIENCE, let_pass, until};
 
@@ -24,6 +24,7 @@ pub(crate) fn list(suite: &mut Suite) {
     suite.alone("deny_costs_others_little", &["mount"], costs_others_little);
     suite.one("deny_ends_with_the_daemon", ends_with_the_daemon);
     suite.one("deny_follows_a_reload", follows_a_reload);
+    suite.one("deny_follows_mounts", follows_mounts);
 }
 
 /// The files that are opened: where, and which rule is about them.
@@ -272,6 +273,38 @@ fn ends_with_the_daemon() {
         assert!(status.expect("it hangs").success());
     }
     File::open(&secret).unwrap();
+}
+
+/// What is mounted later is guarded, too, and what was mounted over is again when that goes.
+fn follows_mounts() {
+    let scene = Scene::set(Fs::Tmpfs);
+    let recorder = scene.start();
+    let below = scene.root.join("kept/mnt");
+    fs::create_dir(&below).unwrap();
+    let is_refused = |path: &Path| {
+        let refused = until(PATIENCE, || File::open(path).is_err().then_some(()));
+        assert!(refused.is_some(), "{}: {}", path.display(), recorder.said());
+    };
+    for _ in 0..2 {
+        sh(&["mount", "-t", "tmpfs", "fsmon-test"], &[&below]);
+        fs::create_dir(below.join("d")).unwrap();
+        fs::write(below.join("d/open"), "x").unwrap();
+        // Made elsewhere, so that nothing tells of it but the mount.
+        let aside = scene
+            .ground
+            .directory(&format!("aside{}", below.read_dir().unwrap().count()));
+        sh(&["mount", "-t", "tmpfs", "fsmon-test"], &[&aside]);
+        fs::write(aside.join("secret"), "x").unwrap();
+        sh(&["mount", "--bind"], &[&aside, &below.join("d")]);
+        is_refused(&below.join("d/secret"));
+        File::open(scene.root.join("open")).unwrap();
+        sh(&["umount"], &[&below.join("d")]);
+        sh(&["umount"], &[&aside]);
+        fs::remove_dir(&aside).unwrap();
+        sh(&["umount"], &[&below]);
+        is_refused(&scene.root.join("kept/secret"));
+    }
+    recorder.stop();
 }
 
 fn follows_a_reload() {

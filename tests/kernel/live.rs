@@ -24,6 +24,7 @@ pub(crate) fn list(suite: &mut Suite) {
     suite.one("tail_ends_with_its_reader", ends_with_its_reader);
     suite.one("tail_selects_groups_paths_and_types", selects);
     suite.one("health_counts_what_happened", health);
+    suite.one("subscribers_that_have_gone_leave_room", gone);
 }
 
 /// A client that has been told that lines will come.
@@ -318,6 +319,37 @@ fn selects() {
     for (mut tail, _) in tails {
         kill_process(Pid::from_child(&tail), Signal::INT).unwrap();
         assert!(tail.wait().unwrap().code().is_none());
+    }
+    recorder.stop();
+}
+
+/// Also when nothing happens that could be sent to them.
+fn gone() {
+    let ground = Ground::new();
+    let root = ground.mount(Fs::Tmpfs);
+    let home = Home::new(&ground);
+    home.watch("_global", &root, &["-r", "-t", "CREATE"]);
+    let recorder = home.start();
+    for round in 0..3 {
+        let clients: Vec<_> = (0..32)
+            .map(|_| subscribe(&home, "paths = [\"/nowhere\"]"))
+            .collect();
+        for client in &clients {
+            // Some end their sending first.
+            if round == 1 {
+                client
+                    .get_ref()
+                    .shutdown(std::net::Shutdown::Write)
+                    .unwrap();
+            }
+        }
+        drop(clients);
+        let left = until(PATIENCE, || {
+            let told = home.ok(&["health", "--json"]);
+            let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+            (told["queues"]["readers"] == 0).then_some(())
+        });
+        assert!(left.is_some(), "round {round}");
     }
     recorder.stop();
 }

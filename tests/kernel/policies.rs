@@ -121,7 +121,7 @@ fn refused() {
     }
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     fs::set_permissions(&home.dir, fs::Permissions::from_mode(0o777)).unwrap();
-    refuses("others may write its directory");
+    refuses("others may write");
     fs::set_permissions(&home.dir, fs::Permissions::from_mode(0o755)).unwrap();
     std::os::unix::fs::chown(&path, Some(12_345), None).unwrap();
     refuses("it belongs to user 12345");

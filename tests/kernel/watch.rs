@@ -29,6 +29,8 @@ pub(crate) fn list(suite: &mut Suite) {
     suite.one("watch_selects", selects);
     suite.one("watch_ends_with_its_reader_and_its_time", ends);
     suite.one("watch_leaves_out_its_own_output", own_output);
+    suite.one("watch_ends_though_nobody_reads", stuck);
+    suite.one("watch_at_the_gate_is_not_stopped_by_a_key", stop_key);
     suite.one("watch_alerts_by_flags", alerts);
     suite.one("watch_refuses_what_a_policy_says", refuses);
 }
@@ -360,6 +362,63 @@ fn selects() {
         shown.iter().all(|line| line.contains("\"cmd\":\"rm\"")),
         "{shown:?}"
     );
+}
+
+/// A reader that is there and does not read cannot keep it.
+fn stuck() {
+    let ground = Ground::new();
+    let root = ground.mount(Fs::Tmpfs);
+    let home = Home::new(&ground);
+    for way in ["seconds", "signal"] {
+        let more: &[&str] = if way == "seconds" {
+            &["--seconds", "2"]
+        } else {
+            &[]
+        };
+        let mut program =
+            home.command(&[&["watch", text(&root), "--types", "create"], more].concat());
+        let mut child = program
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let unread = child.stdout.take().unwrap();
+        let mut number = 0;
+        let ended = until(PATIENCE, || {
+            for _ in 0..500 {
+                number += 1;
+                fs::write(root.join(format!("{way}{number}")), "").unwrap();
+            }
+            if way == "signal" {
+                kill_process(Pid::from_child(&child), Signal::TERM).ok();
+            }
+            child.try_wait().unwrap()
+        });
+        let status = ended.expect("it goes on for ever");
+        let mut said = String::new();
+        child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut said)
+            .unwrap();
+        // A signal may have come before it could be handled, or before the pipe was full.
+        let is_stuck = status.code() == Some(1) && said.contains("the output is stuck");
+        assert!(is_stuck || way == "signal", "{status}: {said}");
+        drop(unread);
+    }
+}
+
+fn stop_key() {
+    let ground = Ground::new();
+    let root = ground.mount(Fs::Tmpfs);
+    fs::write(root.join("read"), "x").unwrap();
+    let home = Home::new(&ground);
+    let watching = Watching::start(&home, &["--opens", "--gate", text(&root)], &root);
+    kill_process(Pid::from_child(&watching.child), Signal::TSTP).unwrap();
+    for _ in 0..100 {
+        File::open(root.join("read")).unwrap();
+    }
 }
 
 fn ends() {

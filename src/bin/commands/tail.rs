@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufRead, BufReader, IsTerminal as _, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -182,7 +182,7 @@ impl Lines {
 
 /// Reads on a thread of its own, as fast as the daemon sends.
 fn gather(mut live: BufReader<UnixStream>) -> Receiver<io::Result<Vec<u8>>> {
-    let (sender, lines) = channel();
+    let (sender, lines) = sync_channel(GATHERED);
     thread::spawn(move || {
         loop {
             let mut line = Vec::new();
@@ -353,6 +353,8 @@ impl Out {
     }
 }
 
+/// So many lines are kept while the logs are read; beyond that the daemon says what is missed.
+const GATHERED: usize = 100_000;
 /// So long the daemon may be unable to answer.
 const BUSY: Duration = Duration::from_secs(10);
 /// In nanoseconds: no event takes so long to be recorded.

@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::num::NonZeroU32;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,7 +79,7 @@ pub(crate) struct Args {
     mount: bool,
     /// With --opens: see openings before they succeed, by permission events; each waits for an answer, which comes
     /// before anything is printed.
-    #[arg(long, requires = "opens")]
+    #[arg(long, requires = "opens", conflicts_with_all = ["cmd", "size", "exclude"])]
     gate: bool,
     /// Rules as `fsmon daemon` has them.
     #[arg(long, value_name = "FILE")]
@@ -110,13 +111,18 @@ enum Format {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let config = load_config()?;
-    let wishes = Wishes {
+    let mut wishes = Wishes {
         watches: watches(args, &config)?,
         watchman: watchman(args, &config)?,
         gated: gated(args, &config)?,
         time: args.seconds.map(Duration::from_secs),
+        output: PathBuf::from("/proc/self/fd/1"),
+        give_up,
     };
     let mut shown = Shown::new(args)?;
+    if let Some(output) = &shown.output {
+        wishes.output.clone_from(output);
+    }
     if args.output.is_none() {
         end_with_reader();
     }
@@ -272,8 +278,20 @@ fn watchman(args: &Args, config: &Config) -> Result<Watchman, Failure> {
     Ok(Watchman::new(rules, None))
 }
 
+/// Ends the program though its output is stuck: nobody reads it, and it has to end.
+fn give_up() {
+    say("fsmon: error: the output is stuck, so its end is missing");
+    #[expect(
+        clippy::exit,
+        reason = "the thread that would end it waits for its output"
+    )]
+    process::exit(1);
+}
+
 /// What was seen, on its way out.
 struct Shown {
+    /// The open file that is written to, if it is not standard output.
+    output: Option<PathBuf>,
     out: BufWriter<Box<dyn Write>>,
     drawing: Drawing,
     tally: Tally,
@@ -295,13 +313,18 @@ impl Shown {
         } else {
             Format::Json
         });
+        let mut output = None;
         let out: Box<dyn Write> = match &args.output {
-            Some(file) => Box::new(
-                File::create(file).with_context(|| format!("cannot write {}", quoted(file)))?,
-            ),
+            Some(file) => {
+                let file =
+                    File::create(file).with_context(|| format!("cannot write {}", quoted(file)))?;
+                output = Some(PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())));
+                Box::new(file)
+            }
             None => Box::new(io::stdout()),
         };
         let mut shown = Self {
+            output,
             out: BufWriter::with_capacity(BUFFER, out),
             drawing: match format {
                 Format::Human => {

@@ -2,9 +2,7 @@
 
 use std::fs;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt as _;
 use std::time::Instant;
 
 use super::ancestry::{DELETED, Lineage};
@@ -14,6 +12,7 @@ use super::walk::split;
 use super::{Gate, Question, Refusal, locked};
 use crate::event::WallTime;
 use crate::sys::clock;
+use crate::sys::dirfd::inode_in_cache;
 use crate::sys::gatekeeper::GateEvent;
 use crate::sys::handle::{handle_of, stat};
 
@@ -102,10 +101,10 @@ impl Gate {
         }
         if meant.is_empty() {
             let (above, name) = split(&path);
-            let above_there = inode_at(above);
+            let above_there = inode_in_cache(above);
             let marked = above_there.and_then(|inode| {
                 let marked = locked(&self.places).path_of_dir(inode).map(<[u8]>::to_vec);
-                marked.filter(|marked| inode_at(marked) == Some(inode))
+                marked.filter(|marked| inode_in_cache(marked) == Some(inode))
             });
             match (marked, above_there) {
                 (Some(marked), _) if marked != above => {
@@ -134,14 +133,9 @@ pub(super) fn path_of(file: BorrowedFd<'_>) -> Option<Vec<u8>> {
     if path.ends_with(DELETED) {
         // A name can end like that by itself.
         let open = stat(file).ok().map(|open| (open.dev, open.ino));
-        if open.is_none() || inode_at(&path) != open {
+        if open.is_none() || inode_in_cache(&path) != open {
             path.truncate(path.len() - DELETED.len());
         }
     }
     Some(path)
-}
-
-fn inode_at(path: &[u8]) -> Option<Inode> {
-    let there = fs::symlink_metadata(Path::new(std::ffi::OsStr::from_bytes(path))).ok()?;
-    Some((there.dev(), there.ino()))
 }

@@ -1,0 +1,150 @@
+//! Goes round and puts the gate's marks where files and directories appear, on a thread of its own: a large
+//! tree or a filesystem that does not answer must hold up nobody else.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
+
+use anyhow::{Context as _, anyhow};
+
+use super::gate::{Gate, Guarded, Guarding};
+use super::report::{Level, Reporter};
+use crate::monitored::path::quoted;
+
+/// The way to the thread; it ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Rounds {
+    errands: SyncSender<Errand>,
+    /// Something was not passed on for want of room: everything is to be looked at again.
+    is_behind: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+enum Errand {
+    /// Put these rules in force, and say when that is done.
+    Guard(Vec<Guarded>, SyncSender<anyhow::Result<()>>),
+    Appeared(Vec<u8>),
+    Gone(Vec<u8>),
+}
+
+/// So many errands wait.
+const WAITING: usize = 16 * 1024;
+
+impl Rounds {
+    pub(super) fn begin(gate: Arc<Gate>, reporter: Arc<Reporter>) -> anyhow::Result<Self> {
+        let (errands, inbox) = sync_channel(WAITING);
+        let is_behind = Arc::new(AtomicBool::new(false));
+        let walker = Walker {
+            gate,
+            reporter,
+            guarded: Vec::new(),
+            is_behind: is_behind.clone(),
+        };
+        thread::Builder::new()
+            .name("rounds".to_owned())
+            .spawn(move || walker.walk(&inbox))
+            .context("cannot start to guard files")?;
+        Ok(Self { errands, is_behind })
+    }
+
+    /// Has these rules put in force.
+    pub(super) fn guard(&self, guarded: Vec<Guarded>, wait: bool) -> anyhow::Result<()> {
+        let (done, is_done) = sync_channel(1);
+        let ended = || anyhow!("the thread that guards files has ended");
+        self.errands
+            .send(Errand::Guard(guarded, done))
+            .map_err(|_| ended())?;
+        if wait {
+            return is_done.recv().map_err(|_| ended())?;
+        }
+        Ok(())
+    }
+
+    /// Passes on that something came or went; never waits.
+    pub(super) fn saw(&self, path: &[u8], appears: bool) {
+        let errand = if appears {
+            Errand::Appeared(path.to_vec())
+        } else {
+            Errand::Gone(path.to_vec())
+        };
+        if let Err(TrySendError::Full(_)) = self.errands.try_send(errand) {
+            self.is_behind.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+struct Walker {
+    gate: Arc<Gate>,
+    reporter: Arc<Reporter>,
+    guarded: Vec<Guarded>,
+    is_behind: Arc<AtomicBool>,
+}
+
+impl Walker {
+    fn walk(mut self, inbox: &Receiver<Errand>) {
+        while let Ok(errand) = inbox.recv() {
+            match errand {
+                Errand::Guard(guarded, done) => {
+                    self.guarded = guarded;
+                    let guarded = self.guard();
+                    if let Err(error) = &guarded {
+                        let text = format!("what rules refuse is not refused: {error:#}");
+                        self.reporter.say(Level::Error, &text);
+                    }
+                    // Who did not wait does not listen.
+                    done.send(guarded).ok();
+                }
+                Errand::Appeared(path) => self.appeared(&path),
+                Errand::Gone(path) => self.gate.gone(&path),
+            }
+            if self.is_behind.swap(false, Ordering::Relaxed)
+                && let Err(error) = self.guard()
+            {
+                let text = format!("some of what rules refuse may not be refused: {error:#}");
+                self.reporter.say_folded(Level::Error, "guard", &text);
+            }
+        }
+    }
+
+    fn guard(&self) -> anyhow::Result<()> {
+        let guarded = self.gate.guard(self.guarded.clone());
+        self.say(&guarded.context("cannot guard files")?);
+        Ok(())
+    }
+
+    fn appeared(&self, path: &[u8]) {
+        let shown = Path::new(OsStr::from_bytes(path));
+        let followed = match shown.symlink_metadata() {
+            Ok(meta) if meta.is_dir() => self
+                .gate
+                .directory_appeared(path)
+                .map(|guarding| self.say(&guarding)),
+            Ok(_) => self.gate.file_appeared(path),
+            // It has gone again.
+            Err(_) => Ok(()),
+        };
+        if let Err(error) = followed {
+            let text = format!("{} cannot be guarded: {error}", quoted(shown));
+            self.reporter.say_folded(Level::Warning, "guard", &text);
+        }
+    }
+
+    fn say(&self, guarding: &Guarding) {
+        for trouble in &guarding.troubles {
+            let path = Path::new(OsStr::from_bytes(&trouble.path));
+            let text = format!("{} cannot be guarded: {}", quoted(path), trouble.error);
+            self.reporter.say_folded(Level::Warning, "guard", &text);
+        }
+        for user in &guarding.unknown_users {
+            let text = format!(
+                "a rule names the user '{}', whom nobody knows",
+                user.escape_debug()
+            );
+            self.reporter.say_folded(Level::Warning, "users", &text);
+        }
+    }
+}
