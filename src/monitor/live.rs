@@ -50,12 +50,14 @@ struct Inner {
 pub struct Chunk {
     lines: Vec<u8>,
     paths: Vec<u8>,
+    /// The groups that entries name by their places here.
+    groups: Vec<GroupName>,
     entries: Vec<Entry>,
 }
 
 #[derive(Debug)]
 struct Entry {
-    group: GroupName,
+    group: usize,
     /// `None` for a hole.
     kind: Option<EventType>,
     time: WallTime,
@@ -105,9 +107,10 @@ pub struct Subscription {
 
 impl Interest {
     fn wants(&self, chunk: &Chunk, entry: &Entry) -> bool {
+        let group = &chunk.groups[entry.group];
         let is_of_group = match &self.groups {
-            Some(groups) => groups.contains(&entry.group),
-            None => !entry.group.is_alerts(),
+            Some(groups) => groups.contains(group),
+            None => !group.is_alerts(),
         };
         let Some(kind) = entry.kind else {
             // Nobody knows what was lost in a hole.
@@ -124,6 +127,21 @@ impl Interest {
 impl Chunk {
     fn size(&self) -> usize {
         self.lines.len() + self.paths.len() + self.entries.len() * size_of::<Entry>()
+    }
+
+    /// Gives back what was reserved and is not used: a chunk is kept as long as anybody is behind.
+    fn shrink(&mut self) {
+        self.lines.shrink_to_fit();
+        self.paths.shrink_to_fit();
+        self.entries.shrink_to_fit();
+    }
+
+    fn group(&mut self, group: &GroupName) -> usize {
+        let known = self.groups.iter().position(|known| known == group);
+        known.unwrap_or_else(|| {
+            self.groups.push(group.clone());
+            self.groups.len() - 1
+        })
     }
 
     /// The lines that are wanted; copied into `selected` unless all of them are.
@@ -192,7 +210,7 @@ impl Hub {
             open.paths.extend_from_slice(&event.path);
         }
         let entry = Entry {
-            group: group.clone(),
+            group: open.group(group),
             kind: event.map(|event| event.kind),
             time,
             path: path_at..open.paths.len(),
@@ -253,7 +271,8 @@ impl Inner {
         if self.open.entries.is_empty() {
             return;
         }
-        let chunk = std::mem::take(&mut self.open);
+        let mut chunk = std::mem::take(&mut self.open);
+        chunk.shrink();
         self.bytes += chunk.size();
         self.chunks.push_back(Arc::new(chunk));
         while self.bytes > KEPT {

@@ -138,6 +138,12 @@ pub(crate) fn run(args: &Args) -> Outcome {
     reporter.finish();
     let watched = watched.map_err(|error| {
         let hint = error.downcast_ref().and_then(NoFanotify::hint);
+        let error = match &args.output {
+            Some(file) if error.is::<io::Error>() => {
+                error.context(format!("cannot write {}", quoted(file)))
+            }
+            _ => error,
+        };
         let failure = Failure::from(error);
         match hint {
             Some(hint) => failure.hint(hint),
