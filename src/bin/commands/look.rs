@@ -50,7 +50,7 @@ pub(crate) fn word(kind: EventType) -> (&'static str, &'static str) {
         EventType::Create => ("created", GREEN),
         EventType::CloseWrite => ("written", YELLOW),
         EventType::Modify => ("modified", YELLOW),
-        EventType::Attrib => ("attributes", BLUE),
+        EventType::Attrib => ("attributes", DIM),
         EventType::Delete => ("deleted", RED),
         EventType::DeleteSelf => ("gone", RED),
         EventType::MovedFrom => ("moved away", CYAN),
@@ -104,6 +104,5 @@ pub(crate) const DIM: &str = "2";
 pub(crate) const RED: &str = "31";
 pub(crate) const GREEN: &str = "32";
 pub(crate) const YELLOW: &str = "33";
-pub(crate) const BLUE: &str = "34";
 pub(crate) const MAGENTA: &str = "35";
 pub(crate) const CYAN: &str = "36";
