@@ -3,10 +3,10 @@
 use super::gate::Told;
 use super::hooks::{Call, Hooks};
 use super::report::{Level, Reporter};
-use super::warden::{Verdict, Warden};
+use super::warden::Warden;
 use super::watchman::{FOR_THE_GATE, Watchman};
 use super::writer::Writer;
-use crate::event::{EventType, FileEvent};
+use crate::event::FileEvent;
 use crate::log::alert::Note;
 use crate::log::journal::Entry;
 use crate::monitored::{GroupName, WatchSet};
@@ -101,17 +101,8 @@ impl Alarm {
         let Some(verdict) = self.warden.hear(told, pipeline) else {
             return;
         };
-        let Verdict {
-            rule,
-            pid,
-            path,
-            moment,
-            decision,
-        } = verdict;
-        let (event, mut doer) = pipeline.describe(EventType::Open, &path, pid, moment);
-        // The verdict came from the match; only its line and its hook wait for the cooldown.
-        if let Some(alert) = self.watchman.judge(rule, &event, &mut doer) {
-            self.raise(&alert, &event, Some(decision), writer, reporter);
+        if let Some((event, alert)) = verdict.alert(&mut self.watchman, pipeline) {
+            self.raise(&alert, &event, Some(verdict.decision), writer, reporter);
         }
     }
 

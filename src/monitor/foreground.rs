@@ -98,6 +98,7 @@ pub fn watch(
         look_again: Some(Instant::now() + VIEWERS_COME),
         mounts_moved: false,
         output: wishes.output,
+        held: None,
     };
     watching.reconcile()?;
     watching.guard(wishes.gated.as_ref())?;
@@ -222,6 +223,8 @@ struct Watching {
     look_again: Option<Instant>,
     mounts_moved: bool,
     output: PathBuf,
+    /// Came while it was looked for others.
+    held: Option<Message>,
 }
 
 type Show<'s> = dyn FnMut(Sight<'_>) -> io::Result<()> + 's;
@@ -245,14 +248,24 @@ impl Watching {
                     );
                     self.reporter.say(Level::Warning, &text);
                 }
-                Ok(Message::Gate(told)) => self.hear(told, show)?,
-                Ok(Message::Stop(why)) => {
-                    self.warden.close();
-                    while let Ok(message) = inbox.try_recv() {
-                        if let Message::Gate(told) = message {
-                            self.hear(told, show)?;
+                Ok(Message::Gate(told)) => {
+                    let mut heard = vec![told];
+                    while heard.len() < AT_ONCE && self.held.is_none() {
+                        match inbox.try_recv() {
+                            Ok(Message::Gate(told)) => heard.push(told),
+                            Ok(other) => self.held = Some(other),
+                            Err(_) => break,
                         }
                     }
+                    self.hear(heard, show)?;
+                }
+                Ok(Message::Stop(why)) => {
+                    self.warden.close();
+                    let rest = inbox.try_iter().filter_map(|message| match message {
+                        Message::Gate(told) => Some(told),
+                        _ => None,
+                    });
+                    self.hear(rest.collect(), show)?;
                     self.settle(show)?;
                     return if why.is_empty() {
                         Ok(())
@@ -280,7 +293,10 @@ impl Watching {
         }
     }
 
-    fn wait(&self, inbox: &Receiver<Message>) -> Result<Message, RecvTimeoutError> {
+    fn wait(&mut self, inbox: &Receiver<Message>) -> Result<Message, RecvTimeoutError> {
+        if let Some(held) = self.held.take() {
+            return Ok(held);
+        }
         let pause = if self.engine.is_walking() {
             Some(Duration::ZERO)
         } else if self.engine.is_waiting() {
@@ -328,10 +344,18 @@ impl Watching {
         Ok(())
     }
 
-    fn hear(&mut self, told: Told, show: &mut Show<'_>) -> anyhow::Result<()> {
+    fn hear(&mut self, heard: Vec<Told>, show: &mut Show<'_>) -> anyhow::Result<()> {
         // Whoever came to the gate has been forked by now, and the records of it have to be known.
         self.feed.drain()?;
         self.step(show)?;
+        for told in heard {
+            self.show_told(told, show)?;
+        }
+        show(Sight::Pause)?;
+        Ok(())
+    }
+
+    fn show_told(&mut self, told: Told, show: &mut Show<'_>) -> anyhow::Result<()> {
         let Self {
             engine,
             watchman,
@@ -361,20 +385,17 @@ impl Watching {
             event.exe = event.exe.or(exe);
             watchman.tag(&mut event);
             show(Sight::Event(&event))?;
-        } else if let Some(verdict) = warden.hear(told, pipeline) {
-            let (mut event, mut doer) =
-                pipeline.describe(EventType::Open, &verdict.path, verdict.pid, verdict.moment);
-            if let Some(alert) = watchman.judge(verdict.rule, &event, &mut doer) {
-                watchman.tag(&mut event);
-                let note = Note {
-                    decision: Some(verdict.decision.into()),
-                    ..watchman.note(&alert)
-                };
-                call_hook(watchman, hooks, &alert, &event, &note, reporter);
-                show(Sight::Alert(&event, note))?;
-            }
+        } else if let Some(verdict) = warden.hear(told, pipeline)
+            && let Some((mut event, alert)) = verdict.alert(watchman, pipeline)
+        {
+            watchman.tag(&mut event);
+            let note = Note {
+                decision: Some(verdict.decision.into()),
+                ..watchman.note(&alert)
+            };
+            call_hook(watchman, hooks, &alert, &event, &note, reporter);
+            show(Sight::Alert(&event, note))?;
         }
-        show(Sight::Pause)?;
         Ok(())
     }
 
@@ -487,6 +508,9 @@ fn call_hook(
         reporter.say_folded(Level::Warning, "hooks", &text);
     }
 }
+
+/// So much of what the gate tells is dealt with together.
+const AT_ONCE: usize = 1024;
 
 /// What ends it.
 struct Until {

@@ -4,9 +4,9 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Context as _, anyhow};
@@ -19,14 +19,24 @@ use crate::monitored::path::quoted;
 #[derive(Debug)]
 pub(super) struct Rounds {
     errands: SyncSender<Errand>,
-    /// Something was not passed on for want of room: everything is to be looked at again.
-    is_behind: Arc<AtomicBool>,
+    wanted: Arc<Wanted>,
+}
+
+/// What is to be guarded.
+#[derive(Debug, Default)]
+struct Wanted {
+    rules: Mutex<Vec<Guarded>>,
+    /// Everything is to be looked at again: there are other rules or mounts, or something was not passed on
+    /// for want of room.
+    is_behind: AtomicBool,
 }
 
 #[derive(Debug)]
 enum Errand {
-    /// Put these rules in force, and say when that is done.
-    Guard(Vec<Guarded>, SyncSender<anyhow::Result<()>>),
+    /// Look at everything, and say when that is done.
+    Guard(SyncSender<anyhow::Result<()>>),
+    /// Look whether everything is to be looked at.
+    Look,
     Appeared(Vec<u8>),
     Gone(Vec<u8>),
 }
@@ -37,31 +47,40 @@ const WAITING: usize = 16 * 1024;
 impl Rounds {
     pub(super) fn begin(gate: Arc<Gate>, reporter: Arc<Reporter>) -> anyhow::Result<Self> {
         let (errands, inbox) = sync_channel(WAITING);
-        let is_behind = Arc::new(AtomicBool::new(false));
+        let wanted = Arc::<Wanted>::default();
         let walker = Walker {
             gate,
             reporter,
-            guarded: Vec::new(),
-            is_behind: is_behind.clone(),
+            wanted: wanted.clone(),
         };
         thread::Builder::new()
             .name("rounds".to_owned())
             .spawn(move || walker.walk(&inbox))
             .context("cannot start to guard files")?;
-        Ok(Self { errands, is_behind })
+        Ok(Self { errands, wanted })
     }
 
-    /// Has these rules put in force.
+    /// Has these rules put in force; without `wait` as soon as that is possible.
     pub(super) fn guard(&self, guarded: Vec<Guarded>, wait: bool) -> anyhow::Result<()> {
+        let mut rules = self
+            .wanted
+            .rules
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *rules = guarded;
+        drop(rules);
+        if !wait {
+            self.wanted.is_behind.store(true, Ordering::Relaxed);
+            // With no room there is another errand, behind which the same is done.
+            self.errands.try_send(Errand::Look).ok();
+            return Ok(());
+        }
         let (done, is_done) = sync_channel(1);
         let ended = || anyhow!("the thread that guards files has ended");
         self.errands
-            .send(Errand::Guard(guarded, done))
+            .send(Errand::Guard(done))
             .map_err(|_| ended())?;
-        if wait {
-            return is_done.recv().map_err(|_| ended())?;
-        }
-        Ok(())
+        is_done.recv().map_err(|_| ended())?
     }
 
     /// Passes on that something came or went; never waits.
@@ -72,7 +91,7 @@ impl Rounds {
             Errand::Gone(path.to_vec())
         };
         if let Err(TrySendError::Full(_)) = self.errands.try_send(errand) {
-            self.is_behind.store(true, Ordering::Relaxed);
+            self.wanted.is_behind.store(true, Ordering::Relaxed);
         }
     }
 }
@@ -80,39 +99,37 @@ impl Rounds {
 struct Walker {
     gate: Arc<Gate>,
     reporter: Arc<Reporter>,
-    guarded: Vec<Guarded>,
-    is_behind: Arc<AtomicBool>,
+    wanted: Arc<Wanted>,
 }
 
 impl Walker {
-    fn walk(mut self, inbox: &Receiver<Errand>) {
+    fn walk(self, inbox: &Receiver<Errand>) {
         while let Ok(errand) = inbox.recv() {
             match errand {
-                Errand::Guard(guarded, done) => {
-                    self.guarded = guarded;
-                    let guarded = self.guard();
-                    if let Err(error) = &guarded {
-                        let text = format!("what rules refuse is not refused: {error:#}");
-                        self.reporter.say(Level::Error, &text);
-                    }
-                    // Who did not wait does not listen.
-                    done.send(guarded).ok();
-                }
+                // Who waits says what is wrong.
+                Errand::Guard(done) => drop(done.send(self.guard())),
+                Errand::Look => {}
                 Errand::Appeared(path) => self.appeared(&path),
                 Errand::Gone(path) => self.gate.gone(&path),
             }
-            if self.is_behind.swap(false, Ordering::Relaxed)
+            if self.wanted.is_behind.swap(false, Ordering::Relaxed)
                 && let Err(error) = self.guard()
             {
-                let text = format!("some of what rules refuse may not be refused: {error:#}");
-                self.reporter.say_folded(Level::Error, "guard", &text);
+                let text = format!("what rules refuse is not refused: {error:#}");
+                self.reporter.say(Level::Error, &text);
             }
         }
     }
 
     fn guard(&self) -> anyhow::Result<()> {
-        let guarded = self.gate.guard(self.guarded.clone());
-        self.say(&guarded.context("cannot guard files")?);
+        let rules = self
+            .wanted
+            .rules
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let guarding = self.gate.guard(rules);
+        self.say(&guarding.context("cannot guard files")?);
         Ok(())
     }
 

@@ -16,9 +16,11 @@ use super::core::Message;
 use super::gate::{Asked, Gate, Guarded, Overdue, Question, Refusal, Scope, Tally, Told};
 use super::report::{Level, Reporter};
 use super::rounds::Rounds;
+use super::watchman::Watchman;
 use crate::event::{EventType, FileEvent, WallTime};
 use crate::monitored::path::quoted;
 use crate::pipeline::{Doer, Pipeline};
+use crate::policy::Alert;
 use crate::sys::clock;
 
 /// An opening that a rule is about, and what became of it.
@@ -34,6 +36,21 @@ pub struct Verdict {
     pub moment: (WallTime, u64),
     /// As it stands in the line of the alert.
     pub decision: &'static str,
+}
+
+impl Verdict {
+    /// The event of it, and what its rule has to say of that. The verdict came from the match; only what is
+    /// told waits for the cooldown.
+    pub fn alert(
+        &self,
+        watchman: &mut Watchman,
+        pipeline: &mut Pipeline,
+    ) -> Option<(FileEvent, Alert)> {
+        let (event, mut doer) =
+            pipeline.describe(EventType::Open, &self.path, self.pid, self.moment);
+        let alert = watchman.judge(self.rule, &event, &mut doer)?;
+        Some((event, alert))
+    }
 }
 
 impl From<Refusal> for Verdict {

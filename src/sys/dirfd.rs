@@ -143,14 +143,22 @@ impl Dir {
 /// Opens the directory at an absolute path in which no component is a symbolic link: nobody who may
 /// rename directories on the way can lead us elsewhere.
 pub fn open_without_links(path: &[u8]) -> io::Result<File> {
+    let fd = openat2(
+        path,
+        libc::O_RDONLY | libc::O_DIRECTORY,
+        libc::RESOLVE_NO_SYMLINKS,
+    )?;
+    Ok(File::from(fd))
+}
+
+/// Opens an absolute path, resolved as `resolve` says: <https://man7.org/linux/man-pages/man2/openat2.2.html>
+fn openat2(path: &[u8], flags: libc::c_int, resolve: u64) -> io::Result<OwnedFd> {
     let path = CString::new(path)?;
     let mut how = MaybeUninit::<libc::open_how>::zeroed();
     // SAFETY: three integers, for which all-zero is a valid value.
     let how = unsafe { how.assume_init_mut() };
-    how.flags = (libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC)
-        .unsigned_abs()
-        .into();
-    how.resolve = libc::RESOLVE_NO_SYMLINKS;
+    how.flags = (flags | libc::O_CLOEXEC).unsigned_abs().into();
+    how.resolve = resolve;
     // SAFETY: openat2(2) reads a NUL-terminated path and a struct of the size that is given.
     let fd = cvt(unsafe {
         libc::syscall(
@@ -162,34 +170,14 @@ pub fn open_without_links(path: &[u8]) -> io::Result<File> {
         )
     })?;
     // SAFETY: the kernel has just given us this descriptor, so nobody else owns it.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
-    Ok(File::from(fd))
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
 /// Device and inode of what an absolute path leads to, links not followed, as far as the kernel knows that
 /// without asking anybody: never waits for a disk or another machine.
 pub fn inode_in_cache(path: &[u8]) -> Option<(u64, u64)> {
-    let path = CString::new(path).ok()?;
-    let mut how = MaybeUninit::<libc::open_how>::zeroed();
-    // SAFETY: three integers, for which all-zero is a valid value.
-    let how = unsafe { how.assume_init_mut() };
-    how.flags = (libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC)
-        .unsigned_abs()
-        .into();
-    how.resolve = libc::RESOLVE_CACHED;
-    // SAFETY: openat2(2) reads a NUL-terminated path and a struct of the size that is given.
-    let fd = cvt(unsafe {
-        libc::syscall(
-            libc::SYS_openat2,
-            libc::AT_FDCWD,
-            path.as_ptr(),
-            &raw const *how,
-            size_of::<libc::open_how>(),
-        )
-    })
-    .ok()?;
-    // SAFETY: the kernel has just given us this descriptor, so nobody else owns it.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+    let flags = libc::O_PATH | libc::O_NOFOLLOW;
+    let fd = openat2(path, flags, libc::RESOLVE_CACHED).ok()?;
     let mut told = MaybeUninit::<libc::statx>::zeroed();
     // SAFETY: an empty path means the descriptor, and statx(2) writes one struct statx.
     cvt(unsafe {

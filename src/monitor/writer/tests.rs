@@ -54,6 +54,14 @@ fn times(dir: &Path) -> Vec<i64> {
 }
 
 #[test]
+fn alerts_have_one_log() {
+    assert_eq!(
+        GroupName::alerts().log_file_name(),
+        crate::log::alert::LOG_NAME
+    );
+}
+
+#[test]
 fn a_clock_that_is_set_back_leaves_the_log_in_order() {
     let place = tempfile::tempdir().unwrap();
     record(&mut writer(place.path()), &[5, 3, 9, 8]);
