@@ -131,7 +131,9 @@ fn ten_subscribers() {
         assert!(lines + missed >= 200_000, "{lines} and {missed} of {all}");
     }
     println!("peak {peak} KiB, {all} lines");
-    assert!(peak < 64 * 1024, "{peak} KiB");
+    // What may be held of events, of lines for files and of lines for readers, and the program itself.
+    const CEILINGS: u64 = (32 + 16 + 16 + 8) * 1024;
+    assert!(peak < CEILINGS, "{peak} KiB");
 }
 
 /// Without a gap and without a double, also when the log is read while a flood goes on.
