@@ -13,7 +13,7 @@ use std::process::Command;
 
 use fsmon::socket::proto::{Reply, Request};
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "daemon",
     "add",
     "remove",
@@ -24,6 +24,7 @@ const COMMANDS: [&str; 14] = [
     "watch",
     "policy",
     "health",
+    "verify",
     "why",
     "clean",
     "init",

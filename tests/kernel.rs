@@ -79,6 +79,8 @@ mod trees;
 mod trims;
 #[path = "kernel/truth.rs"]
 mod truth;
+#[path = "kernel/verify.rs"]
+mod verify;
 #[path = "kernel/wait.rs"]
 mod wait;
 #[path = "kernel/watch.rs"]
@@ -127,6 +129,7 @@ fn main() -> ExitCode {
     trims::list(&mut suite);
     socket::list(&mut suite);
     live::list(&mut suite);
+    verify::list(&mut suite);
     watch::list(&mut suite);
     alerts::list(&mut suite);
     bursts::list(&mut suite);

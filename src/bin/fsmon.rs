@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 
 use commands::{
     Failure, Outcome, add, cd, changes, clean, daemon, health, init, monitored, policy, query,
-    remove, say, tail, watch, why,
+    remove, say, tail, verify, watch, why,
 };
 
 /// A flight recorder for a Linux filesystem: what changed, when, and which process did it
@@ -47,6 +47,7 @@ enum Command {
     Clean(clean::Args),
     Policy(policy::Args),
     Health(health::Args),
+    Verify(verify::Args),
     Init(init::Args),
     Cd(cd::Args),
     /// Prints the watched paths, one a line.
@@ -81,6 +82,7 @@ fn run(command: Command) -> Outcome {
         Command::Why(args) => why::run(&args),
         Command::Clean(args) => clean::run(&args),
         Command::Health(args) => health::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Policy(args) => policy::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Cd(args) => cd::run(&args),

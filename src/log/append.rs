@@ -4,7 +4,7 @@
 //! write the name is looked up again. What cannot be written (a full disk, `clean` at work) stays
 //! in memory up to a ceiling; beyond it, lines are given up and a GAP line says so.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Write};
 use std::mem;
@@ -12,9 +12,11 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 
 use super::dir::{DirLock, LogDir, Owner, hand_over};
+use super::journal::{self, Change, Changed};
 use super::line::{Gap, encode_gap, time_of};
-use super::{journal, scan, source};
+use super::{scan, source};
 use crate::event::WallTime;
+use crate::sys::dirfd::Status;
 use crate::sys::files;
 
 /// Where and how to append.
@@ -56,6 +58,8 @@ pub struct FlushReport {
     pub errors: Vec<(String, io::Error)>,
     /// Files that could not be given to their owner; nothing is lost by it.
     pub not_handed_over: Vec<(String, io::Error)>,
+    /// Logs that were not as they had been left.
+    pub changed: Vec<Changed>,
 }
 
 #[derive(Debug)]
@@ -96,6 +100,7 @@ struct Leftovers {
     /// Files that were written to and have since been replaced, not yet synced.
     unsynced: Vec<(String, File)>,
     not_handed_over: Vec<(String, io::Error)>,
+    changed: Vec<Changed>,
 }
 
 impl Appender {
@@ -112,13 +117,13 @@ impl Appender {
     }
 
     /// Appends one line (newline included) to the log `name`, in memory. Above the ceiling the
-    /// line is given up and counted.
-    pub fn queue(&mut self, name: &str, line: impl FnOnce(&mut Vec<u8>)) {
+    /// line is given up and counted; says whether it was taken.
+    pub fn queue(&mut self, name: &str, line: impl FnOnce(&mut Vec<u8>)) -> bool {
         if !self.logs.contains_key(name) {
             self.logs.insert(name.to_owned(), Log::default());
         }
         let Some(log) = self.logs.get_mut(name) else {
-            return;
+            return false;
         };
         let before = log.pending.len();
         // A hole is closed only with room to spare, or holes and lines would alternate.
@@ -128,11 +133,20 @@ impl Appender {
         let start = log.pending.len();
         line(&mut log.pending);
         let grown = log.pending.len() - before;
-        if log.lost.is_some() || self.pending_bytes + grown > self.config.ceiling_bytes {
+        let taken = log.lost.is_none() && self.pending_bytes + grown <= self.config.ceiling_bytes;
+        if !taken {
             log.give_up(start);
             self.dropped += 1;
         }
         self.pending_bytes += log.pending.len() - before;
+        taken
+    }
+
+    /// Appends a line that is never given up. Only for lines of which there are few.
+    pub fn queue_always(&mut self, name: &str, line: &[u8]) {
+        let log = self.logs.entry(name.to_owned()).or_default();
+        log.pending.extend_from_slice(line);
+        self.pending_bytes += line.len();
     }
 
     /// Bytes of lines in memory.
@@ -167,7 +181,54 @@ impl Appender {
         }
         report.pending_bytes = self.pending_bytes;
         report.not_handed_over = mem::take(&mut self.leftovers.not_handed_over);
+        report.changed = mem::take(&mut self.leftovers.changed);
         report
+    }
+
+    /// How large each of these logs is now, and which of those that were written to are not as they were left.
+    pub fn survey(&mut self, names: &[&str]) -> (Vec<(String, u64)>, Vec<Changed>) {
+        files::as_user(self.config.owner, || self.survey_as_user(names))
+    }
+
+    fn survey_as_user(&self, names: &[&str]) -> (Vec<(String, u64)>, Vec<Changed>) {
+        let (mut sizes, mut changed) = (Vec::new(), Vec::new());
+        let Ok(dir) = LogDir::open(&self.config.dir) else {
+            return (sizes, changed);
+        };
+        for name in names {
+            // What cannot be looked at now cannot be called changed.
+            let Ok(found) = dir.stat(name) else { continue };
+            if let Some(open) = self.logs.get(*name).and_then(|log| log.open.as_ref()) {
+                changed.extend(open.changed(name, found));
+            }
+            sizes.extend(found.map(|found| ((*name).to_owned(), found.len)));
+        }
+        (sizes, changed)
+    }
+
+    /// Which of these logs have lost something since they had the given sizes.
+    pub fn changed_since(&self, sizes: &BTreeMap<String, u64>) -> Vec<Changed> {
+        let looked = || {
+            let dir = LogDir::open(&self.config.dir)?;
+            let mut changed = Vec::new();
+            for (log, &before) in sizes {
+                let after = dir.stat(log)?.map(|found| found.len);
+                let how = match after {
+                    None => Change::Moved,
+                    Some(after) if after < before => Change::Cut,
+                    Some(_) => continue,
+                };
+                changed.push(Changed {
+                    log: log.clone(),
+                    how,
+                    before,
+                    after: after.unwrap_or(0),
+                    inode: 0,
+                });
+            }
+            io::Result::Ok(changed)
+        };
+        files::as_user(self.config.owner, looked).unwrap_or_default()
     }
 
     /// Brings everything written so far to the disk; says which logs could not be synced.
@@ -235,6 +296,9 @@ impl Appender {
         }
         self.place = None;
         for (name, log) in &mut self.logs {
+            if let Some(open) = log.open.as_ref().filter(|_| name != journal::FILE_NAME) {
+                self.leftovers.changed.extend(open.changed(name, None));
+            }
             log.retire(name, &mut self.leftovers);
         }
         let dir = LogDir::open_or_make(&self.config.dir, self.config.owner)?;
@@ -295,6 +359,10 @@ impl Log {
 
     fn close_gap(&mut self, name: &str) {
         let Some(lost) = self.lost.take() else { return };
+        if name == journal::FILE_NAME {
+            // Its lines are numbered by whoever queues them, who is told of the loss in the report.
+            return;
+        }
         let why = self
             .trouble
             .as_deref()
@@ -305,11 +373,7 @@ impl Log {
             cause: why.into(),
             since: lost.since,
         };
-        if name == journal::FILE_NAME {
-            journal::encode_gap(&gap, &mut self.pending);
-        } else {
-            encode_gap(&gap, &mut self.pending);
-        }
+        encode_gap(&gap, &mut self.pending);
     }
 
     /// Writes everything pending, then the GAP line if one is due.
@@ -342,6 +406,9 @@ impl Log {
     ) -> io::Result<()> {
         let found = dir.stat(name)?;
         let same = |open: &OpenLog| found.is_some_and(|found| (found.dev, found.ino) == open.id);
+        if let Some(open) = self.open.as_ref().filter(|_| name != journal::FILE_NAME) {
+            leftovers.changed.extend(open.changed(name, found));
+        }
         if !self.open.as_ref().is_some_and(same) {
             self.retire(name, leftovers);
             let (file, made) = dir.open_append(name)?;
@@ -382,7 +449,9 @@ impl Log {
         open.len = end;
         if whole < written {
             // When it fails, the next flush does it before it writes.
-            cut_back(&open.file, end, start + whole as u64).ok();
+            if cut_back(&open.file, end, start + whole as u64).is_ok() {
+                open.len = start + whole as u64;
+            }
         }
         report.written_lines += self.pending[..whole]
             .iter()
@@ -397,6 +466,25 @@ impl Log {
         if let Some(open) = self.open.take().filter(|open| open.unsynced) {
             leftovers.unsynced.push((name.to_owned(), open.file));
         }
+    }
+}
+
+impl OpenLog {
+    /// What was done to the log, when a look at its name shows this.
+    fn changed(&self, name: &str, found: Option<Status>) -> Option<Changed> {
+        let how = match found {
+            None => Change::Moved,
+            Some(found) if (found.dev, found.ino) != self.id => Change::Replaced,
+            Some(found) if found.len < self.len => Change::Cut,
+            Some(_) => return None,
+        };
+        Some(Changed {
+            log: name.to_owned(),
+            how,
+            before: self.len,
+            after: found.map_or(0, |found| found.len),
+            inode: self.id.1,
+        })
     }
 }
 

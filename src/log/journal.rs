@@ -1,17 +1,11 @@
 //! What the recorder itself did: starts, stops, watches, holes and clock steps.
 //!
 //! `{"time":..,"event":"START",..}`, one a line, in `journal.jsonl` beside the logs. The lines go
-//! through the same [`Appender`](super::append::Appender) as events do.
+//! through the same [`Appender`](super::append::Appender) as events do. Each carries its number and the hash of
+//! the line before it, so that a line which is missing or was changed later shows ([`chain`](super::chain)).
 
-use std::fs::File;
-use std::io;
-use std::path::Path;
-
-use super::dir::LogDir;
-use super::escape::{push_escaped, push_hex, push_number, unescape};
-use super::line::{Gap, parse_time, write_time};
-use super::scan::{self, Value};
-use super::source;
+use super::escape::{push_escaped, push_hex, push_number};
+use super::line::write_time;
 use crate::event::WallTime;
 
 /// One thing that the recorder did or noticed.
@@ -30,9 +24,16 @@ pub enum Entry<'a> {
     Stop {
         /// Why: a signal's name, or an error.
         reason: &'a str,
+        /// How large each log is then.
+        logs: &'a [(String, u64)],
     },
-    /// A watch is in force from here on.
-    Add(Subject<'a>),
+    /// A watch is in force from here on, or goes on with other settings.
+    Add {
+        /// Whose, and where.
+        subject: Subject<'a>,
+        /// Its settings, a JSON object as in the store.
+        settings: &'a str,
+    },
     /// A watch is no longer in force.
     Remove(Subject<'a>),
     /// Something was lost.
@@ -60,6 +61,8 @@ pub enum Entry<'a> {
         /// Its size after.
         after: u64,
     },
+    /// A log is not the file, or not as long, as the recorder left it.
+    Log(&'a Changed),
     /// These rules and jobs are in force from here on.
     Policy {
         /// How many rules.
@@ -76,10 +79,59 @@ pub enum Entry<'a> {
         /// The beginning of what it printed.
         output: &'a [u8],
     },
+    /// What is mounted here cannot be watched though it is asked for, or not wholly.
+    Short {
+        /// The mount point.
+        path: &'a [u8],
+        /// Why not, or what can be missing.
+        cause: &'a str,
+    },
+    /// What is mounted here is watched wholly now, or not asked for any more.
+    Whole {
+        /// The mount point.
+        path: &'a [u8],
+    },
     /// A watched path was deleted or moved away.
     RootGone(Subject<'a>),
     /// A watched path is there again.
     RootBack(Subject<'a>),
+}
+
+/// What somebody did to a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// The file name of the log.
+    pub log: String,
+    /// What was done.
+    pub how: Change,
+    /// How large it was.
+    pub before: u64,
+    /// How large it was found, 0 when it is gone.
+    pub after: u64,
+    /// The inode of the file that it was.
+    pub inode: u64,
+}
+
+/// The ways in which a log can change hands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Its name was free: it was renamed or deleted.
+    Moved,
+    /// Another file has its name.
+    Replaced,
+    /// It is shorter.
+    Cut,
+}
+
+impl Change {
+    /// The words in the journal.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Moved => "moved away",
+            Self::Replaced => "replaced",
+            Self::Cut => "cut",
+        }
+    }
 }
 
 /// What an entry about a watch is about.
@@ -89,15 +141,6 @@ pub struct Subject<'a> {
     pub group: &'a str,
     /// The watched path, exact bytes.
     pub path: &'a [u8],
-}
-
-/// An entry that was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Written {
-    /// When it was written.
-    pub time: WallTime,
-    /// `START`, `STOP`, ...
-    pub event: String,
 }
 
 /// Appends `entry` as one line, newline included.
@@ -114,39 +157,31 @@ pub fn encode_entry(time: WallTime, entry: &Entry<'_>, out: &mut Vec<u8>) {
             after_crash,
         } => {
             push_text("version", version.as_bytes(), out);
-            push_key("pid", out);
-            push_number(u64::from(*pid), out);
+            push_numbers(&[("pid", u64::from(*pid))], out);
             push_key("after_crash", out);
             out.extend_from_slice(if *after_crash { b"true" } else { b"false" });
         }
-        Entry::Stop { reason } => push_text("reason", reason.as_bytes(), out),
-        Entry::Add(subject)
-        | Entry::Remove(subject)
-        | Entry::RootGone(subject)
-        | Entry::RootBack(subject) => {
-            push_text("cmd", subject.group.as_bytes(), out);
-            push_text("path", subject.path, out);
-            if str::from_utf8(subject.path).is_err() {
-                push_key("path_raw", out);
-                out.push(b'"');
-                push_hex(subject.path, out);
-                out.push(b'"');
-            }
+        Entry::Stop { reason, logs } => {
+            push_text("reason", reason.as_bytes(), out);
+            push_sizes(logs, out);
         }
-        Entry::Gap { lost, cause, since } => {
-            push_key("lost", out);
-            out.extend_from_slice(lost.to_string().as_bytes());
+        Entry::Log(changed) => push_change(changed, out),
+        Entry::Add { subject, settings } => {
+            push_subject(subject, out);
+            push_key("watch", out);
+            out.extend_from_slice(settings.as_bytes());
+        }
+        Entry::Remove(subject) | Entry::RootGone(subject) | Entry::RootBack(subject) => {
+            push_subject(subject, out);
+        }
+        Entry::Short { path, cause } => {
+            push_path(path, out);
             push_text("cause", cause.as_bytes(), out);
-            push_key("since", out);
-            out.push(b'"');
-            write_time(*since, out);
-            out.push(b'"');
         }
+        Entry::Whole { path } => push_path(path, out),
+        Entry::Gap { lost, cause, since } => push_gap(*lost, cause, *since, out),
         Entry::Policy { rules, jobs } => {
-            for (key, number) in [("rules", rules), ("jobs", jobs)] {
-                push_key(key, out);
-                push_number(*number, out);
-            }
+            push_numbers(&[("rules", *rules), ("jobs", *jobs)], out);
         }
         Entry::Hook {
             rule,
@@ -164,10 +199,14 @@ pub fn encode_entry(time: WallTime, entry: &Entry<'_>, out: &mut Vec<u8>) {
             after,
         } => {
             push_text("log", log.as_bytes(), out);
-            for (key, number) in [("deleted", deleted), ("before", before), ("after", after)] {
-                push_key(key, out);
-                push_number(*number, out);
-            }
+            push_numbers(
+                &[
+                    ("deleted", *deleted),
+                    ("before", *before),
+                    ("after", *after),
+                ],
+                out,
+            );
         }
         Entry::Clock { step } => {
             push_key("step_ns", out);
@@ -177,81 +216,46 @@ pub fn encode_entry(time: WallTime, entry: &Entry<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"}\n");
 }
 
-/// Appends the journal's form of a hole.
-pub fn encode_gap(gap: &Gap<'_>, out: &mut Vec<u8>) {
-    let Gap {
-        time,
-        lost,
-        cause,
-        since,
-    } = gap;
-    encode_entry(
-        *time,
-        &Entry::Gap {
-            lost: *lost,
-            cause,
-            since: *since,
-        },
-        out,
-    );
-}
-
-/// Reads time and kind of a journal line.
-pub fn decode_entry(line: &[u8]) -> Option<Written> {
-    let (mut time, mut event) = (None, None);
-    let whole = scan::members(line, |key, value| match (key, value) {
-        (b"time", Value::Text(raw)) => time = parse_time(raw),
-        (b"event", Value::Text(raw)) => event = Some(raw),
-        _ => {}
-    });
-    if !whole {
-        return None;
-    }
-    let event = String::from_utf8(unescape(event?).into_owned()).ok()?;
-    Some(Written { time: time?, event })
-}
-
-/// The last entry of the journal in `dir`, to learn how the run before ended; `None` when there
-/// is no journal or nothing in it.
-pub fn last_entry(dir: &Path) -> io::Result<Option<Written>> {
-    let dir = match LogDir::open(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other?,
-    };
-    let Some(file) = dir.open_log(FILE_NAME)? else {
-        return Ok(None);
-    };
-    last_in(&file)
-}
-
-fn last_in(file: &File) -> io::Result<Option<Written>> {
-    let end = file.metadata()?.len();
-    source::find_last(file, end, decode_entry)
-}
-
 impl Entry<'_> {
     /// The word that stands in the journal.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Start { .. } => "START",
             Self::Stop { .. } => "STOP",
-            Self::Add(_) => "ADD",
+            Self::Add { .. } => "ADD",
             Self::Remove(_) => "REMOVE",
             Self::Gap { .. } => "GAP",
             Self::Clock { .. } => "CLOCK",
             Self::Clean { .. } => "CLEAN",
+            Self::Log(_) => "LOG",
             Self::Policy { .. } => "POLICY",
             Self::Hook { .. } => "HOOK",
+            Self::Short { .. } => "SHORT",
+            Self::Whole { .. } => "WHOLE",
             Self::RootGone(_) => "ROOT_GONE",
             Self::RootBack(_) => "ROOT_BACK",
         }
     }
-}
 
-impl Written {
-    /// Whether the recorder stopped in good order after it.
-    pub fn is_stop(&self) -> bool {
-        self.event == "STOP"
+    /// Whether it is needed to tell what is complete. There are few of these, and none is ever given up; of the
+    /// others, whoever makes and removes files can cause any number.
+    pub fn is_account(&self) -> bool {
+        match self {
+            Self::Start { .. }
+            | Self::Stop { .. }
+            | Self::Add { .. }
+            | Self::Remove(_)
+            | Self::Short { .. }
+            | Self::Whole { .. }
+            | Self::Gap { .. }
+            | Self::Clock { .. }
+            | Self::Clean { .. } => true,
+            Self::Log(_)
+            | Self::Policy { .. }
+            | Self::Hook { .. }
+            | Self::RootGone(_)
+            | Self::RootBack(_) => false,
+        }
     }
 }
 
@@ -261,6 +265,48 @@ fn push_key(key: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\":");
 }
 
+fn push_gap(lost: i64, cause: &str, since: WallTime, out: &mut Vec<u8>) {
+    push_key("lost", out);
+    out.extend_from_slice(lost.to_string().as_bytes());
+    push_text("cause", cause.as_bytes(), out);
+    push_key("since", out);
+    out.push(b'"');
+    write_time(since, out);
+    out.push(b'"');
+}
+
+fn push_change(changed: &Changed, out: &mut Vec<u8>) {
+    push_text("log", changed.log.as_bytes(), out);
+    push_text("how", changed.how.name().as_bytes(), out);
+    push_numbers(
+        &[
+            ("before", changed.before),
+            ("after", changed.after),
+            ("inode", changed.inode),
+        ],
+        out,
+    );
+}
+
+fn push_numbers(numbers: &[(&str, u64)], out: &mut Vec<u8>) {
+    for (key, number) in numbers {
+        push_key(key, out);
+        push_number(*number, out);
+    }
+}
+
+fn push_sizes(logs: &[(String, u64)], out: &mut Vec<u8>) {
+    push_key("logs", out);
+    out.push(b'{');
+    for (at, (name, size)) in logs.iter().enumerate() {
+        out.extend_from_slice(if at == 0 { b"\"" } else { b",\"" });
+        push_escaped(name.as_bytes(), out);
+        out.extend_from_slice(b"\":");
+        push_number(*size, out);
+    }
+    out.push(b'}');
+}
+
 fn push_text(key: &str, value: &[u8], out: &mut Vec<u8>) {
     push_key(key, out);
     out.push(b'"');
@@ -268,91 +314,20 @@ fn push_text(key: &str, value: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Name of the journal in the log directory.
-pub const FILE_NAME: &str = "journal.jsonl";
+fn push_subject(subject: &Subject<'_>, out: &mut Vec<u8>) {
+    push_text("cmd", subject.group.as_bytes(), out);
+    push_path(subject.path, out);
+}
 
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    #[test]
-    fn every_entry_is_one_json_line_that_reads_back() {
-        let subject = Subject {
-            group: "nginx",
-            path: b"/srv/\xff",
-        };
-        let time = WallTime(1_778_148_001_000_000_000);
-        for entry in [
-            Entry::Start {
-                version: "0.4.0",
-                pid: 7,
-                after_crash: true,
-            },
-            Entry::Stop { reason: "SIGTERM" },
-            Entry::Add(subject),
-            Entry::Remove(subject),
-            Entry::Gap {
-                lost: -1,
-                cause: "kernel queue full",
-                since: WallTime(0),
-            },
-            Entry::Clock {
-                step: -3_600_000_000_000,
-            },
-            Entry::Clean {
-                log: "nginx_log.jsonl",
-                deleted: 12,
-                before: 9000,
-                after: 4096,
-            },
-            Entry::RootGone(subject),
-            Entry::RootBack(subject),
-        ] {
-            let mut line = Vec::new();
-            encode_entry(time, &entry, &mut line);
-            let json: serde_json::Value = serde_json::from_slice(&line).unwrap();
-            assert_eq!(json["event"], entry.name());
-            assert_eq!(
-                decode_entry(&line),
-                Some(Written {
-                    time,
-                    event: entry.name().to_owned()
-                })
-            );
-        }
-    }
-
-    #[test]
-    fn the_last_whole_entry_counts() {
-        let place = tempfile::tempdir().unwrap();
-        assert_eq!(last_entry(&place.path().join("none")).unwrap(), None);
-        assert_eq!(last_entry(place.path()).unwrap(), None);
-        let mut bytes = Vec::new();
-        encode_entry(
-            WallTime(1),
-            &Entry::Start {
-                version: "0",
-                pid: 1,
-                after_crash: false,
-            },
-            &mut bytes,
-        );
-        encode_entry(WallTime(2), &Entry::Stop { reason: "SIGINT" }, &mut bytes);
-        let whole = bytes.len();
-        encode_entry(
-            WallTime(3),
-            &Entry::Start {
-                version: "0",
-                pid: 2,
-                after_crash: false,
-            },
-            &mut bytes,
-        );
-        fs::write(place.path().join(FILE_NAME), &bytes[..whole + 30]).unwrap();
-        assert!(last_entry(place.path()).unwrap().unwrap().is_stop());
-        fs::write(place.path().join(FILE_NAME), &bytes).unwrap();
-        assert!(!last_entry(place.path()).unwrap().unwrap().is_stop());
+fn push_path(path: &[u8], out: &mut Vec<u8>) {
+    push_text("path", path, out);
+    if str::from_utf8(path).is_err() {
+        push_key("path_raw", out);
+        out.push(b'"');
+        push_hex(path, out);
+        out.push(b'"');
     }
 }
+
+/// Name of the journal in the log directory.
+pub const FILE_NAME: &str = "journal.jsonl";

@@ -4,6 +4,7 @@
 pub mod alert;
 pub mod append;
 pub mod backwards;
+pub mod chain;
 pub mod dir;
 pub mod escape;
 pub mod form;
@@ -17,3 +18,4 @@ pub mod scratch;
 pub mod search;
 pub mod source;
 pub mod stamp;
+pub mod written;

@@ -52,6 +52,17 @@ pub enum Command {
     Health,
     /// Tell what is recorded from now on.
     Subscribe(Interest),
+    /// Note in the journal that somebody trimmed a log.
+    Cleaned {
+        /// Whose log.
+        group: GroupName,
+        /// Lines that went.
+        deleted: u64,
+        /// Its size before, in bytes.
+        before: u64,
+        /// Its size after.
+        after: u64,
+    },
 }
 
 /// What the core says to a command.
@@ -104,9 +115,22 @@ impl Command {
             }),
             "health" => Ok(Self::Health),
             "subscribe" => interest(request).map(Self::Subscribe),
+            "cleaned" => cleaned(request),
             other => Err(Reply::refused(format!("Unknown command: {other}"), None)),
         }
     }
+}
+
+fn cleaned(request: &Request) -> Result<Command, Reply> {
+    let absent = |key: &str| Reply::refused(format!("Missing '{key}' field"), None);
+    let name = request.track_cmd.as_deref();
+    Ok(Command::Cleaned {
+        group: GroupName::of_log(name.ok_or_else(|| absent("track_cmd"))?)
+            .map_err(|error| refuse(&error))?,
+        deleted: request.deleted.ok_or_else(|| absent("deleted"))?,
+        before: request.before.ok_or_else(|| absent("before"))?,
+        after: request.after.ok_or_else(|| absent("after"))?,
+    })
 }
 
 fn interest(request: &Request) -> Result<Interest, Reply> {

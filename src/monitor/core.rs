@@ -1,5 +1,8 @@
 //! The daemon's one owner of engine, watches and logs: takes messages, calls what is named.
 
+mod account;
+
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,13 +26,17 @@ use super::writer::Writer;
 use crate::clean::CleanReport;
 use crate::config::{CacheSettings, Chain, Config};
 use crate::event::WallTime;
+use crate::log::chain::Link;
 use crate::log::journal::Entry;
+use crate::log::written::Written;
 use crate::monitored::path::quoted;
 use crate::monitored::{GroupName, Store, Watch, WatchSet};
 use crate::pipeline::{Loss, Outcome};
 use crate::socket::Health;
 use crate::socket::proto::{ErrorKind, Reply};
 use crate::sys::clock;
+
+pub use account::say_bad_lines;
 
 /// What the core is told.
 #[derive(Debug)]
@@ -72,6 +79,8 @@ pub struct Core {
     stats_at: Option<Instant>,
     began: Began,
     lost: u64,
+    /// Mount points below watches that cannot be watched, or not wholly.
+    short: BTreeSet<Vec<u8>>,
     /// A directory above a mount point was renamed; the marks have to follow.
     mounts_moved: bool,
 }
@@ -108,25 +117,31 @@ impl Core {
             stats_at,
             began: Began::now(),
             lost: 0,
+            short: BTreeSet::new(),
             mounts_moved: false,
         }
     }
 
-    /// Takes the watches of the store into force and begins the journal.
-    pub fn begin(&mut self, watches: WatchSet, after_crash: bool) -> anyhow::Result<()> {
+    /// Takes the watches of the store into force and begins the journal, behind the line that is the last of it.
+    pub fn begin(
+        &mut self,
+        watches: WatchSet,
+        last: Option<(Written, Link)>,
+        after_crash: bool,
+    ) -> anyhow::Result<()> {
         let entry = Entry::Start {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
             after_crash,
         };
-        self.writer.journal(&entry);
+        self.writer.begin_journal(last, &entry);
         self.watches = watches;
         let changes = self.reconcile()?;
         self.say_changes(&changes);
         self.guard(true);
         self.note_policy();
         for watch in self.watches.iter() {
-            self.writer.journal(&Entry::Add(subject(watch)));
+            note_watch(&mut self.writer, watch);
         }
         self.roots.look(&self.watches, &self.reporter);
         self.writer.flush(&self.reporter);
@@ -213,12 +228,12 @@ impl Core {
         self.writer.flush(&self.reporter);
     }
 
-    fn note_cleaning(&mut self, log: &str, report: &CleanReport) {
+    fn note_cleaning(&mut self, log: &str, deleted: u64, (before, after): (u64, u64)) {
         self.writer.journal(&Entry::Clean {
             log,
-            deleted: report.by_time + report.by_size,
-            before: report.before,
-            after: report.after,
+            deleted,
+            before,
+            after,
         });
         self.writer.flush(&self.reporter);
     }
@@ -239,7 +254,10 @@ impl Core {
                     reply.send(answer).ok();
                 }
                 Ok(Message::MountsChanged) => self.follow_mounts(),
-                Ok(Message::Cleaned { log, report }) => self.note_cleaning(&log, &report),
+                Ok(Message::Cleaned { log, report }) => {
+                    let sizes = (report.before, report.after);
+                    self.note_cleaning(&log, report.by_time + report.by_size, sizes);
+                }
                 Ok(Message::Gate(told)) => self.hear(told),
                 Ok(Message::HookEnded(ended)) => self.note_hook(&ended),
                 Ok(Message::Reload) => self.reload(),
@@ -265,7 +283,7 @@ impl Core {
         }
         let all = !self.writer.is_waiting();
         if all {
-            self.writer.journal(&Entry::Stop { reason });
+            self.writer.end_journal(reason);
             self.writer.flush(&self.reporter);
         } else {
             let held = self.writer.pending_bytes();
@@ -433,6 +451,15 @@ impl Core {
             Command::Remove { group, path } => self.remove(&group, path.as_deref()).into(),
             Command::Health => Reply::health(self.health()).into(),
             Command::Subscribe(interest) => self.subscribe(interest),
+            Command::Cleaned {
+                group,
+                deleted,
+                before,
+                after,
+            } => {
+                self.note_cleaning(&group.log_file_name(), deleted, (before, after));
+                Reply::done().into()
+            }
         }
     }
 
@@ -466,7 +493,7 @@ impl Core {
         }
         self.say_changes(&changes);
         self.roots.look(&self.watches, &self.reporter);
-        self.writer.journal(&Entry::Add(subject(&watch)));
+        note_watch(&mut self.writer, &watch);
         self.writer.flush(&self.reporter);
         let Watch {
             group,
@@ -589,7 +616,7 @@ impl Core {
             .iter()
             .filter(|watch| !old.iter().any(|was| was == *watch))
         {
-            self.writer.journal(&Entry::Add(subject(watch)));
+            note_watch(&mut self.writer, watch);
         }
         match changes {
             Ok(changes) => self.say_changes(&changes),
@@ -608,58 +635,19 @@ impl Core {
         self.reporter
             .say(Level::Info, &format!("{what} read again"));
     }
+}
 
-    fn say_changes(&self, changes: &Changes) {
-        for note in &changes.notes {
-            self.reporter.say(Level::Info, note);
-        }
-        for short in &changes.shortfalls {
-            let point = Path::new(std::ffi::OsStr::new(
-                std::str::from_utf8(&short.point).unwrap_or("?"),
-            ));
-            self.reporter.say(
-                Level::Error,
-                &format!("{} is not watched: {}", quoted(point), short.why),
-            );
-        }
-    }
-
-    fn say_statistics(&mut self) {
-        let pipeline = self.engine.pipeline();
-        let (directories, bytes) = pipeline.directories();
-        let (files, counts) = (pipeline.files(), pipeline.counts());
-        let processes = pipeline.processes().stats();
-        let proc_ttl = self.config.cache.proc_ttl.as_secs();
-        let (held, dropped, lost) = (self.feed.most_held(), self.writer.dropped, self.lost);
-        self.reporter.debug(|| {
-            format!(
-                "statistics: {directories} directories in {bytes} bytes, {files} files, {} records, {} lines, {} own, {} asked, {} unplaced, \
-                 {} exact, {} ambiguous, {} unknown, {} malformed, {lost} lost, {dropped} dropped, {held} bytes held at most; \
-                 {} processes alive, {} dead ones remembered for up to {proc_ttl} s, {} process records, {} of them lost",
-                counts.records, counts.told, counts.own, counts.asked, counts.unplaced,
-                counts.told - counts.ambiguous - counts.unknown, counts.ambiguous, counts.unknown, counts.malformed,
-                processes.alive, processes.dead, processes.records, processes.lost
-            )
-        });
-    }
+fn note_watch(writer: &mut Writer, watch: &Watch) {
+    let settings = serde_json::to_string(&watch.options()).expect("settings are plain values");
+    writer.journal(&Entry::Add {
+        subject: subject(watch),
+        settings: &settings,
+    });
 }
 
 /// How long a settling core waits for what is still missing; then it tells the rest as it is. Never
 /// longer, however fast others change files.
 const SETTLE: Duration = Duration::from_millis(150);
-
-/// Says which lines of the store could not be read; the others are in force.
-pub fn say_bad_lines(reporter: &Reporter, bad: &[crate::monitored::BadLine]) {
-    for line in bad {
-        reporter.say(
-            Level::Warning,
-            &format!(
-                "line {} of the store cannot be read and is left alone: {}",
-                line.number, line.why
-            ),
-        );
-    }
-}
 
 fn number_of(loss: &Loss) -> String {
     loss.count.map_or_else(

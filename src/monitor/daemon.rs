@@ -29,6 +29,7 @@ use super::watchman::Watchman;
 use super::writer::{Writer, crashed_at};
 use crate::config::Config;
 use crate::log::append::AppenderConfig;
+use crate::log::chain::last_link;
 use crate::monitored::path::quoted;
 use crate::monitored::{Store, WatchSet};
 use crate::sys::async_fd;
@@ -198,10 +199,12 @@ fn begin(core: &mut Core, config: &Config, watches: WatchSet) -> anyhow::Result<
         .iter()
         .map(|watch| core.last_time(&watch.group))
         .collect();
-    let crashed = as_user(config.owner, || {
-        crashed_at(&config.paths.log_dir, last_lines)
-    });
-    core.begin(watches, crashed.is_some())?;
+    // A journal that cannot be read now has no line to go on from; whoever checks it will see that.
+    let last = as_user(config.owner, || last_link(&config.paths.log_dir))
+        .ok()
+        .flatten();
+    let crashed = crashed_at(last.as_ref().map(|(last, _)| last), last_lines);
+    core.begin(watches, last, crashed.is_some())?;
     if let Some(since) = crashed {
         core.note_downtime(since);
     }

@@ -17,7 +17,7 @@ use super::ask::{Doors, KernelProbe, key_of, open_dir, open_door};
 use super::feed::Feed;
 use super::marks::{self, Dialect, Plan, Wanted};
 use super::report::Reporter;
-use super::ways::{ENODEV, EOPNOTSUPP, EXDEV, Way, note, path, refusal, upper_of};
+use super::ways::{ENODEV, EOPNOTSUPP, EXDEV, Way, note, path, refusal, upper_of, weakness};
 use crate::dir_cache::walk::Walk;
 use crate::event::EventType;
 use crate::fid_parser::bits;
@@ -60,6 +60,8 @@ pub struct Changes {
     pub notes: Vec<String>,
     /// What cannot be watched.
     pub shortfalls: Vec<Shortfall>,
+    /// What is watched in a way that may miss something.
+    pub weak: Vec<Shortfall>,
 }
 
 /// Everything between the kernel and the outcomes.
@@ -271,7 +273,15 @@ impl Engine {
         let wanted = self.with_upper_filesystems(filesystems, &mounts);
         for want in &wanted {
             match self.mark(want, &mounts, &mut changes) {
-                Ok(marked) => kept.push(marked),
+                Ok(marked) => {
+                    changes
+                        .weak
+                        .extend(weakness(&marked.way).map(|why| Shortfall {
+                            point: mounts[want.mounts[0]].point.clone(),
+                            why: why.to_owned(),
+                        }));
+                    kept.push(marked);
+                }
                 Err(error) => changes.shortfalls.push(Shortfall {
                     point: mounts[want.mounts[0]].point.clone(),
                     why: refusal(&error, &mounts[want.mounts[0]].fstype),

@@ -313,7 +313,9 @@ impl Watching {
 
     fn reconcile(&mut self) -> anyhow::Result<()> {
         let all = self.watchman.with_needs(&self.watches);
-        let Changes { notes, shortfalls } = self.engine.reconcile(&all)?;
+        let Changes {
+            notes, shortfalls, ..
+        } = self.engine.reconcile(&all)?;
         // What is seen whole needs no words here.
         for note in notes
             .iter()

@@ -45,11 +45,18 @@ pub(super) fn note(way: &Way, mount: &Mount) -> String {
             "{point} ({fstype}) is watched through its upper directory {}; the first change of a file from a lower layer shows as its CREATE, and its openings before that are not seen (`fsmon watch --opens --gate` sees them)",
             quoted(upper)
         ),
-        Way::Inodes => format!(
-            "{point} ({fstype}) is watched by a mark on each directory; what happens in a new directory in its first moments may be missing, and changes made on another host are"
-        ),
+        Way::Inodes => {
+            format!("{point} ({fstype}) is watched by a mark on each directory; {MISSED_BY_INODES}")
+        }
     }
 }
+
+/// What changes a way can miss.
+pub(super) fn weakness(way: &Way) -> Option<&'static str> {
+    (*way == Way::Inodes).then_some(MISSED_BY_INODES)
+}
+
+const MISSED_BY_INODES: &str = "what happens in a new directory in its first moments may be missing, and changes made on another host are";
 
 /// Why the kernel refuses, with a way out if there is one.
 pub(super) fn refusal(error: &io::Error, fstype: &str) -> String {

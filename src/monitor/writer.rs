@@ -1,7 +1,6 @@
 //! Lines for logs and journal: time that never goes back, and what is said when a disk refuses.
 
 use std::borrow::Cow;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,8 +12,10 @@ use crate::config::Sync;
 use crate::event::{FileEvent, WallTime};
 use crate::log::alert::{Note, encode_alert};
 use crate::log::append::{Appender, AppenderConfig, FlushReport};
+use crate::log::chain::{self, Link};
 use crate::log::journal::{self, Entry};
 use crate::log::line::{self, Gap};
+use crate::log::written::Written;
 use crate::monitored::GroupName;
 use crate::pipeline::Loss;
 use crate::socket::Health;
@@ -26,6 +27,8 @@ pub struct Writer {
     appender: Appender,
     logs: HashMap<GroupName, Log>,
     journal_time: WallTime,
+    /// The last line of the journal.
+    last_link: Option<Link>,
     sync: Sync,
     unsynced_since: Option<Instant>,
     retry_at: Option<Instant>,
@@ -70,6 +73,7 @@ impl Writer {
             appender: Appender::new(config),
             logs: HashMap::new(),
             journal_time: WallTime(i64::MIN),
+            last_link: None,
             sync,
             unsynced_since: None,
             retry_at: None,
@@ -110,6 +114,7 @@ impl Writer {
     pub fn tell_health(&self, health: &mut Health) {
         health.losses.lines = self.dropped;
         health.queues.pending_bytes = self.pending_bytes() as u64;
+        health.journal = self.last_link.map(|link| link.to_string());
         health.queues.readers = self.live.hub.readers() as u64;
     }
 
@@ -192,12 +197,60 @@ impl Writer {
         });
     }
 
-    /// Queues a line of the journal.
+    /// Queues a line of the journal, tied to the one before.
     pub fn journal(&mut self, entry: &Entry<'_>) {
         let time = WallTime(clock::realtime()).max(self.journal_time);
-        self.journal_time = time;
-        self.appender.queue(journal::FILE_NAME, |out| {
-            journal::encode_entry(time, entry, out)
+        let mut line = Vec::new();
+        journal::encode_entry(time, entry, &mut line);
+        let link = chain::seal(self.last_link, &mut line);
+        let taken = if entry.is_account() {
+            self.appender.queue_always(journal::FILE_NAME, &line);
+            true
+        } else {
+            self.appender
+                .queue(journal::FILE_NAME, |out| out.extend_from_slice(&line))
+        };
+        if taken {
+            self.journal_time = time;
+            self.last_link = Some(link);
+        }
+    }
+
+    /// Goes on behind the last line of an earlier run, and begins with `start`. Says what was done to the logs
+    /// since that run stopped, and whether the clock was set back.
+    pub fn begin_journal(&mut self, last: Option<(Written, Link)>, start: &Entry<'_>) {
+        let Some((last, link)) = last else {
+            return self.journal(start);
+        };
+        self.last_link = Some(link);
+        self.journal_time = last.time;
+        let step = clock::realtime() - last.time.0;
+        self.journal(start);
+        if step < 0 {
+            self.journal(&Entry::Clock { step });
+        }
+        for changed in self.appender.changed_since(&last.logs) {
+            self.journal(&Entry::Log(&changed));
+        }
+    }
+
+    /// Ends the journal in good order.
+    pub fn end_journal(&mut self, reason: &str) {
+        let names: Vec<&str> = self.logs.values().map(|log| &*log.file_name).collect();
+        let (mut logs, changed) = self.appender.survey(&names);
+        logs.sort();
+        for changed in changed {
+            self.journal(&Entry::Log(&changed));
+        }
+        // Nothing in a log is later than the end of recording, also where the clock was set back.
+        let lines = self.logs.values().map(|log| log.last);
+        self.journal_time = lines
+            .max()
+            .unwrap_or(self.journal_time)
+            .max(self.journal_time);
+        self.journal(&Entry::Stop {
+            reason,
+            logs: &logs,
         });
     }
 
@@ -233,6 +286,9 @@ impl Writer {
                     self.unsynced_since.get_or_insert_with(Instant::now);
                 }
             }
+        }
+        for changed in &report.changed {
+            self.journal(&Entry::Log(changed));
         }
         self.say(&report, reporter);
         self.retry_at = if report.busy {
@@ -339,7 +395,8 @@ impl Live {
         encode: impl FnOnce(&mut Vec<u8>),
     ) {
         if !self.is_heard {
-            return appender.queue(file, encode);
+            appender.queue(file, encode);
+            return;
         }
         self.line.clear();
         encode(&mut self.line);
@@ -382,13 +439,10 @@ fn wall_offset() -> i64 {
 
 /// When the run before is known to have been alive for the last time, if it did not end in good order.
 pub fn crashed_at(
-    log_dir: &Path,
+    last: Option<&Written>,
     last_lines: impl IntoIterator<Item = WallTime>,
 ) -> Option<WallTime> {
-    let last = journal::last_entry(log_dir).ok()??;
-    if last.is_stop() {
-        return None;
-    }
+    let last = last.filter(|last| !last.is_stop())?;
     last_lines.into_iter().chain([last.time]).max()
 }
 

@@ -2,6 +2,7 @@
 //! through renames.
 #![forbid(unsafe_code)]
 
+pub mod account;
 mod changes;
 mod hunt;
 mod merge;
@@ -14,6 +15,7 @@ mod sift;
 mod spill;
 mod trail;
 mod twins;
+pub mod verify;
 mod walk;
 mod why;
 

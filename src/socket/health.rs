@@ -18,6 +18,8 @@ pub struct Health {
     pub memory_kib: u64,
     /// The most that it ever was.
     pub memory_peak_kib: u64,
+    /// The last line of the journal: its number and its hash.
+    pub journal: Option<String>,
     /// What was seen.
     pub events: Events,
     /// What was lost, of each kind.

@@ -13,7 +13,7 @@ pub const REQUEST_LIMIT: usize = 64 * 1024;
 /// What a client asks. Unknown keys are ignored, absent ones are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Request {
-    /// `add`, `remove`, `list`, `health` or `subscribe`.
+    /// `add`, `remove`, `list`, `health`, `subscribe` or `cleaned`.
     pub cmd: String,
     /// The watched path.
     pub path: Option<String>,
@@ -33,6 +33,12 @@ pub struct Request {
     pub groups: Option<Vec<String>>,
     /// For `subscribe`: only at or below these paths.
     pub paths: Option<Vec<String>>,
+    /// For `cleaned`: how many lines went from the log of the group.
+    pub deleted: Option<u64>,
+    /// For `cleaned`: the size of the log before, in bytes.
+    pub before: Option<u64>,
+    /// For `cleaned`: its size after.
+    pub after: Option<u64>,
 }
 
 impl Request {
@@ -99,6 +105,18 @@ impl Request {
         }
     }
 
+    /// Says that lines were trimmed from the log of a group, so that the journal can tell.
+    pub fn cleaned(group: &str, deleted: u64, before: u64, after: u64) -> Self {
+        Self {
+            cmd: "cleaned".to_owned(),
+            track_cmd: Some(group.to_owned()),
+            deleted: Some(deleted),
+            before: Some(before),
+            after: Some(after),
+            ..Self::default()
+        }
+    }
+
     /// The settings in the request.
     pub fn options(&self) -> WatchOptions {
         WatchOptions {
@@ -136,6 +154,10 @@ impl Request {
         put("track_cmd", self.track_cmd.as_deref().map(quote));
         put("groups", self.groups.as_deref().map(quote_all));
         put("paths", self.paths.as_deref().map(quote_all));
+        let number = |number: Option<u64>| number.map(|number| number.to_string());
+        put("deleted", number(self.deleted));
+        put("before", number(self.before));
+        put("after", number(self.after));
         text
     }
 }

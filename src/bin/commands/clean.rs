@@ -13,6 +13,7 @@ use fsmon::config::Config;
 use fsmon::filters::size::{SizeFilter, human_size};
 use fsmon::filters::time::{TimeFilter, TimeWindow};
 use fsmon::monitored::path::{escaped, quoted};
+use fsmon::socket::{CallError, Request, call};
 use fsmon::sys::files::as_user;
 
 use super::progress::ProgressLine;
@@ -42,7 +43,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let config = load_config()?;
     let log = parse_log(&args.cmd)?.log_file_name();
     let (kept, size) = filters(args, &config)?;
-    let dir = config.paths.log_dir;
+    let dir = config.paths.log_dir.clone();
     let request = CleanRequest {
         log_path: dir.join(log),
         keep: Keep {
@@ -74,6 +75,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
         })
     })?;
     drop(line);
+    if let Some(report) = report.as_ref().filter(|_| !args.dry_run) {
+        tell_daemon(&args.cmd, report, &config.paths.socket, config.uid);
+    }
     match report {
         None => writeln!(out, "Log file not found: {}", request.log_path.display())?,
         Some(report) if args.dry_run => preview(&mut out, &report)?,
@@ -104,6 +108,24 @@ pub(crate) fn run(args: &Args) -> Outcome {
         ));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Lets the journal tell who made the log shorter. Without a daemon there is nobody to write it.
+fn tell_daemon(cmd: &str, report: &CleanReport, socket: &Path, uid: u32) {
+    let deleted = report.by_time + report.by_size;
+    if deleted == 0 {
+        return;
+    }
+    match call(
+        socket,
+        uid,
+        &Request::cleaned(cmd, deleted, report.before, report.after),
+    ) {
+        Ok(_) | Err(CallError::NotRunning) => {}
+        Err(error) => say(format_args!(
+            "fsmon: warning: the daemon could not be told of it, so its journal will call the log cut: {error}"
+        )),
+    }
 }
 
 /// What is being done, for the line that says how far it is.

@@ -19,6 +19,7 @@ pub(crate) mod story;
 pub(crate) mod tail;
 mod tally;
 mod ticker;
+pub(crate) mod verify;
 pub(crate) mod watch;
 pub(crate) mod why;
 

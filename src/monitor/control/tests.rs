@@ -27,6 +27,7 @@ impl Daemon {
                     Command::List => Reply::list([]),
                     Command::Add(_) | Command::Subscribe(_) | Command::Health => Reply::done(),
                     Command::Remove { .. } => Reply::refused("Path not found: /zzz", None),
+                    Command::Cleaned { .. } => Reply::done(),
                 };
                 reply.send(answer.into()).ok();
             }

@@ -1,0 +1,80 @@
+//! What the core says and writes of itself: which marks it has, what they miss, and its statistics.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use super::Core;
+use crate::log::journal::Entry;
+use crate::monitor::engine::Changes;
+use crate::monitor::report::{Level, Reporter};
+use crate::monitored::BadLine;
+use crate::monitored::path::quoted;
+
+impl Core {
+    pub(super) fn say_changes(&mut self, changes: &Changes) {
+        for note in &changes.notes {
+            self.reporter.say(Level::Info, note);
+        }
+        self.note_shortfalls(changes);
+        for short in &changes.shortfalls {
+            let point = Path::new(OsStr::new(std::str::from_utf8(&short.point).unwrap_or("?")));
+            self.reporter.say(
+                Level::Error,
+                &format!("{} is not watched: {}", quoted(point), short.why),
+            );
+        }
+    }
+
+    /// Lets the journal tell where something may be missing from now on, and where no longer.
+    fn note_shortfalls(&mut self, changes: &Changes) {
+        let all = || changes.shortfalls.iter().chain(&changes.weak);
+        let is_short = |point: &Vec<u8>| all().any(|short| short.point == *point);
+        self.short.retain(|point| {
+            let still = is_short(point);
+            if !still {
+                self.writer.journal(&Entry::Whole { path: point });
+            }
+            still
+        });
+        for short in all() {
+            if self.short.insert(short.point.clone()) {
+                self.writer.journal(&Entry::Short {
+                    path: &short.point,
+                    cause: &short.why,
+                });
+            }
+        }
+    }
+
+    pub(super) fn say_statistics(&mut self) {
+        let pipeline = self.engine.pipeline();
+        let (directories, bytes) = pipeline.directories();
+        let (files, counts) = (pipeline.files(), pipeline.counts());
+        let processes = pipeline.processes().stats();
+        let proc_ttl = self.config.cache.proc_ttl.as_secs();
+        let (held, dropped, lost) = (self.feed.most_held(), self.writer.dropped, self.lost);
+        self.reporter.debug(|| {
+            format!(
+                "statistics: {directories} directories in {bytes} bytes, {files} files, {} records, {} lines, {} own, {} asked, {} unplaced, \
+                 {} exact, {} ambiguous, {} unknown, {} malformed, {lost} lost, {dropped} dropped, {held} bytes held at most; \
+                 {} processes alive, {} dead ones remembered for up to {proc_ttl} s, {} process records, {} of them lost",
+                counts.records, counts.told, counts.own, counts.asked, counts.unplaced,
+                counts.told - counts.ambiguous - counts.unknown, counts.ambiguous, counts.unknown, counts.malformed,
+                processes.alive, processes.dead, processes.records, processes.lost
+            )
+        });
+    }
+}
+
+/// Says which lines of the store could not be read; the others are in force.
+pub fn say_bad_lines(reporter: &Reporter, bad: &[BadLine]) {
+    for line in bad {
+        reporter.say(
+            Level::Warning,
+            &format!(
+                "line {} of the store cannot be read and is left alone: {}",
+                line.number, line.why
+            ),
+        );
+    }
+}
