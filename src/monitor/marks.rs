@@ -69,7 +69,7 @@ impl Dialect {
 /// Plans the marks for `watches`. Start-up, `add`, `remove` and a new mount all come here.
 pub fn plan(watches: &WatchSet, mounts: &[Mount], dialect: Dialect) -> Plan {
     let visible: Vec<usize> = (0..mounts.len())
-        .filter(|at| !is_hidden(mounts, *at))
+        .filter(|at| mount_of(&mounts[*at].point, mounts) == Some(*at))
         .collect();
     let mut plan = Plan::default();
     let mut programs = Plan::default();
@@ -109,22 +109,37 @@ pub fn plan(watches: &WatchSet, mounts: &[Mount], dialect: Dialect) -> Plan {
     plan
 }
 
-/// The mount that a path is on: the one with the longest mount point that leads to it.
+/// The mount that a path is on: where one arrives who goes from the root of all, at each mount point on
+/// the way over to what is mounted there.
+///
+/// One that lies below another has the same path and is never come upon; what is mounted later at a place that a
+/// private bind mount covers, as a service manager makes them, is there twice, below it and on it.
 pub fn mount_of(path: &[u8], mounts: &[Mount]) -> Option<usize> {
-    (0..mounts.len())
-        .filter(|at| is_below(path, &mounts[*at].point) && !is_hidden(mounts, *at))
-        .max_by_key(|at| mounts[*at].point.len())
+    // A mount is on the way only if the one that it is mounted on is.
+    let mut way: Vec<usize> = (0..mounts.len())
+        .filter(|at| is_below(path, &mounts[*at].point))
+        .collect();
+    way.sort_by_key(|at| mounts[*at].point.len());
+    let has = |id: i32| way.iter().any(|at| mounts[*at].id == id);
+    let is_top = |mount: &Mount| mount.parent == mount.id || !has(mount.parent);
+    let mut reached = way.iter().copied().find(|at| is_top(&mounts[*at]))?;
+    // No way is longer than the table, whatever stands in it.
+    for _ in &way {
+        let on = mounts[reached].id;
+        let next = |at: &usize| mounts[*at].parent == on && mounts[*at].id != on;
+        match way.iter().copied().find(next) {
+            Some(next) => reached = next,
+            None => break,
+        }
+    }
+    Some(reached)
 }
 
 /// The mount that a watch's path is on, and those below it that the watch covers.
 fn mounts_of(watch: &Watch, mounts: &[Mount], visible: &[usize]) -> (Option<usize>, Vec<usize>) {
     let path = watch.path.as_os_str().as_bytes();
     let scope = watch.scope();
-    let home = visible
-        .iter()
-        .copied()
-        .filter(|at| is_below(path, &mounts[*at].point))
-        .max_by_key(|at| mounts[*at].point.len());
+    let home = mount_of(path, mounts);
     let below = visible
         .iter()
         .copied()
@@ -156,29 +171,6 @@ fn is_below(path: &[u8], point: &[u8]) -> bool {
         || path
             .strip_prefix(point)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-}
-
-/// Whether a later mount covers the place where this one is.
-fn is_hidden(mounts: &[Mount], at: usize) -> bool {
-    let mount = &mounts[at];
-    mounts.iter().enumerate().any(|(other, over)| {
-        other != at && is_below(&mount.point, &over.point) && !is_on(mounts, mount, over.id)
-    })
-}
-
-/// Whether `mount` lies, directly or over others, on the mount with the id `below`.
-fn is_on(mounts: &[Mount], mount: &Mount, below: i32) -> bool {
-    let mut parent = mount.parent;
-    for _ in 0..mounts.len() {
-        if parent == below {
-            return true;
-        }
-        match mounts.iter().find(|other| other.id == parent) {
-            Some(next) => parent = next.parent,
-            None => return false,
-        }
-    }
-    false
 }
 
 /// Filesystems that show the kernel's own state: nobody stores anything there.
@@ -292,6 +284,30 @@ mod tests {
             )),
             [(8, 8)]
         );
+    }
+
+    #[test]
+    fn of_what_is_mounted_below_and_on_a_bind_mount_that_on_it_is_seen() {
+        let mounts = parse_mountinfo(
+            b"2 1 8:1 / / rw - ext4 /dev/a rw\n\
+              3 2 8:1 /etc /etc ro - ext4 /dev/a rw\n\
+              4 2 0:9 / /etc/later rw - tmpfs tmpfs rw\n\
+              5 3 0:9 / /etc/later rw - tmpfs tmpfs rw\n\
+              6 5 0:10 / /etc/later/deep rw - tmpfs tmpfs rw\n\
+              7 4 0:11 / /etc/later/deep rw - tmpfs tmpfs rw\n",
+        );
+        let plan = plan(&watches(&[("/", true, &[])]), &mounts, Dialect::Modern);
+        assert_eq!(devices(&plan), [(8, 1), (0, 9), (0, 10)]);
+        assert_eq!(plan.filesystems[1].mounts, [3]);
+        for (path, on) in [
+            ("/etc/later/x", 3),
+            ("/etc/later", 3),
+            ("/etc/later/deep/x", 4),
+            ("/etc/lat", 1),
+            ("/x", 0),
+        ] {
+            assert_eq!(mount_of(path.as_bytes(), &mounts), Some(on), "{path}");
+        }
     }
 
     #[test]
