@@ -58,8 +58,8 @@ pub enum Message {
     HookEnded(Ended),
     /// The gate has refused or asks something.
     Gate(Told),
-    /// SIGHUP: read store, config and policy again.
-    Reload,
+    /// SIGHUP: read store, config and policy again, and say when that is done.
+    Reload(oneshot::Sender<()>),
     /// A signal to stop, or a thread that failed.
     Stop(String),
 }
@@ -260,7 +260,11 @@ impl Core {
                 }
                 Ok(Message::Gate(told)) => self.hear(told),
                 Ok(Message::HookEnded(ended)) => self.note_hook(&ended),
-                Ok(Message::Reload) => self.reload(),
+                Ok(Message::Reload(done)) => {
+                    self.reload();
+                    // Nobody asks any more while the daemon ends.
+                    done.send(()).ok();
+                }
                 Ok(Message::Stop(reason)) => return reason,
                 Err(RecvTimeoutError::Timeout) => self.tend(),
                 Err(RecvTimeoutError::Disconnected) => {

@@ -22,6 +22,7 @@ use super::hooks::{self, Hooks};
 use super::live::Hub;
 use super::lock::DaemonLock;
 use super::marks::Dialect;
+use super::notify::Manager;
 use super::report::{Level, Reporter};
 use super::trim::Trimmer;
 use super::warden::Warden;
@@ -64,6 +65,7 @@ fn record(
     let (hooks, calls) = Hooks::new();
     let warden = Warden::new(to_core.clone(), reporter.clone());
     let alarm = Alarm::new(watchman, warden, hooks);
+    let manager = Manager::of_process(reporter.clone());
     let (feed, mut core) = assemble(&config, group, dialect, reporter, &to_core, &hub, alarm)?;
     let code = runtime.block_on(async {
         let control = Control::bind(&config.paths.socket, config.uid, config.owner)?;
@@ -96,10 +98,11 @@ fn record(
             .context("cannot start the core")?;
         // Events from between the marks and the first poll are there already.
         to_core.send(Message::Wake).ok();
+        manager.ready();
         let delay = config.test.read_delay;
         let stop = to_core.clone();
         let calling = tokio::spawn(hooks::serve(calls, to_core.clone()));
-        let attended = attend(feed, delay, control, to_core, reporter, core_ended).await;
+        let attended = attend(feed, delay, control, to_core, reporter, &manager, core_ended).await;
         if let Err(error) = &attended {
             // The core holds a way to itself, for what trims its logs; nothing else would end it.
             stop.send(Message::Stop(error.to_string())).ok();
@@ -218,6 +221,7 @@ async fn attend(
     control: Control,
     to_core: Sender<Message>,
     reporter: &Arc<Reporter>,
+    manager: &Manager,
     mut core_ended: tokio::sync::oneshot::Receiver<()>,
 ) -> anyhow::Result<()> {
     let (commands, mut asked) = unbounded_channel();
@@ -247,7 +251,7 @@ async fn attend(
         tokio::select! {
             _ = terminate.recv() => break "SIGTERM".to_owned(),
             _ = interrupt.recv() => break "SIGINT".to_owned(),
-            _ = hangup.recv() => { to_core.send(Message::Reload).ok(); }
+            _ = hangup.recv() => reload(&to_core, manager),
             _ = &mut core_ended => break "the core ended".to_owned(),
             error = &mut reading_failed => {
                 let why = match error {
@@ -259,11 +263,25 @@ async fn attend(
             }
         }
     };
+    manager.stopping();
     to_core.send(Message::Stop(reason)).ok();
     serving.abort();
     forwarding.abort();
     mounts.abort();
     Ok(())
+}
+
+/// Has everything read again, and tells the service manager from when until when.
+fn reload(to_core: &Sender<Message>, manager: &Manager) {
+    manager.reloading();
+    let (done, reloaded) = tokio::sync::oneshot::channel();
+    to_core.send(Message::Reload(done)).ok();
+    let manager = manager.clone();
+    tokio::spawn(async move {
+        if reloaded.await.is_ok() {
+            manager.ready();
+        }
+    });
 }
 
 /// Says when the table of mounts changes: proc_pid_mountinfo(5) signals that as an exceptional condition.

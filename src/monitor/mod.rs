@@ -17,6 +17,7 @@ mod links;
 pub mod live;
 pub mod lock;
 pub mod marks;
+mod notify;
 mod programs;
 pub mod report;
 mod roots;
