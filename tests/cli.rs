@@ -30,3 +30,7 @@ mod logs;
 // why on logs made by hand.
 #[path = "cli/why.rs"]
 mod why;
+
+// init --completions and --man.
+#[path = "cli/shell.rs"]
+mod shell;

@@ -6,11 +6,11 @@ mod commands;
 use std::io;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use commands::{
-    Failure, Outcome, add, cd, changes, clean, daemon, health, init, monitored, policy, query,
-    remove, say, tail, verify, watch, why,
+    Failure, Outcome, add, cd, changes, clean, completions, daemon, health, init, monitored,
+    policy, query, remove, say, tail, verify, watch, why,
 };
 
 /// A flight recorder for a Linux filesystem: what changed, when, and which process did it
@@ -53,6 +53,9 @@ enum Command {
     /// Prints the watched paths, one a line.
     #[command(hide = true)]
     ListMonitoredPaths,
+    /// Prints the groups that are watched or have a log, one a line.
+    #[command(hide = true)]
+    ListGroups,
 }
 
 fn main() -> ExitCode {
@@ -84,9 +87,10 @@ fn run(command: Command) -> Outcome {
         Command::Health(args) => health::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Policy(args) => policy::run(&args),
-        Command::Init(args) => init::run(&args),
+        Command::Init(args) => init::run(&args, Cli::command()),
         Command::Cd(args) => cd::run(&args),
         Command::ListMonitoredPaths => monitored::list_paths(),
+        Command::ListGroups => completions::list_groups(),
     }
 }
 

@@ -27,6 +27,7 @@ use super::{
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
     /// Name of the program, or _global for every process.
+    #[arg(value_hint = clap::ValueHint::CommandName)]
     cmd: String,
     /// What to watch, a directory or a file; may be repeated.
     #[arg(long = "path", value_name = "PATH", required = true)]

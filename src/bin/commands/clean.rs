@@ -27,6 +27,7 @@ use super::{Failure, Outcome, load_config, now, parse_log, say};
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Whose log.
+    #[arg(value_hint = clap::ValueHint::Other)]
     cmd: String,
     /// What to keep: [OP]WHEN as for `fsmon query`.
     #[arg(short, long, value_name = "FILTER", allow_hyphen_values = true)]

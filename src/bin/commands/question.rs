@@ -17,6 +17,7 @@ use super::{Failure, Outcome, absolute_path, now, parse_log, resolved_path, say}
 #[derive(clap::Args)]
 pub(crate) struct Question {
     /// Whose log; all logs when absent.
+    #[arg(value_hint = clap::ValueHint::Other)]
     cmd: Option<String>,
     /// Only this path and what is below; may be repeated.
     #[arg(short = 'p', long = "path", value_name = "PATH")]

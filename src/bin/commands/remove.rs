@@ -20,9 +20,10 @@ use super::{
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Name of the program, or _global.
+    #[arg(value_hint = clap::ValueHint::Other)]
     cmd: String,
     /// Which path; may be repeated. Without it all paths of CMD.
-    #[arg(long = "path", value_name = "PATH")]
+    #[arg(long = "path", value_name = "PATH", value_hint = clap::ValueHint::Other)]
     paths: Vec<PathBuf>,
 }
 

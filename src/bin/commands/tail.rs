@@ -35,6 +35,7 @@ use super::{Failure, Outcome, end_with_reader, load_config, now, parse_log};
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
     /// Whose logs; all but the alerts when absent.
+    #[arg(value_hint = clap::ValueHint::Other)]
     cmd: Vec<String>,
     /// Show alerts; alone, or with the groups that are named.
     #[arg(long)]
