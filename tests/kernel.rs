@@ -69,6 +69,8 @@ mod rmrf;
 mod rotations;
 #[path = "kernel/scopes.rs"]
 mod scopes;
+#[path = "kernel/service.rs"]
+mod service;
 #[path = "kernel/socket.rs"]
 mod socket;
 #[path = "kernel/storm.rs"]
@@ -81,6 +83,8 @@ mod trims;
 mod truth;
 #[path = "kernel/verify.rs"]
 mod verify;
+#[path = "kernel/unit.rs"]
+mod unit;
 #[path = "kernel/wait.rs"]
 mod wait;
 #[path = "kernel/watch.rs"]
@@ -124,6 +128,7 @@ fn main() -> ExitCode {
     late::list(&mut suite);
     trees::list(&mut suite);
     rights::list(&mut suite);
+    service::list(&mut suite);
     logs::list(&mut suite);
     rotations::list(&mut suite);
     trims::list(&mut suite);

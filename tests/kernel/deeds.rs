@@ -16,28 +16,31 @@ use crate::lines::Line;
 pub(crate) const STRANGER: u32 = 54321;
 
 /// The static program, compiled once.
-fn compiled() -> &'static [u8] {
+fn compiled_deed() -> &'static [u8] {
     static PROGRAM: OnceLock<Vec<u8>> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let ground = Ground::new();
-        let out = ground.dir.join("deed");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kernel/programs/deed.rs");
-        let compiler = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-        let done = Command::new(&compiler)
-            .args(["--edition", "2024", "-O", "-C", "panic=abort"])
-            .args(["-C", "target-feature=+crt-static", "-C", "strip=symbols"])
-            .arg(source)
-            .arg("-o")
-            .arg(&out)
-            .output()
-            .unwrap_or_else(|error| panic!("{}: {error}", compiler.display()));
-        assert!(
-            done.status.success(),
-            "{}",
-            String::from_utf8_lossy(&done.stderr)
-        );
-        fs::read(out).unwrap()
-    })
+    PROGRAM.get_or_init(|| compiled("deed"))
+}
+
+/// A static program out of tests/kernel/programs.
+pub(crate) fn compiled(name: &str) -> Vec<u8> {
+    let ground = Ground::new();
+    let out = ground.dir.join(name);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kernel/programs");
+    let compiler = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let done = Command::new(&compiler)
+        .args(["--edition", "2024", "-O", "-C", "panic=abort"])
+        .args(["-C", "target-feature=+crt-static", "-C", "strip=symbols"])
+        .arg(source.join(format!("{name}.rs")))
+        .arg("-o")
+        .arg(&out)
+        .output()
+        .unwrap_or_else(|error| panic!("{}: {error}", compiler.display()));
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    fs::read(out).unwrap()
 }
 
 /// A directory of programs and one for what they make.
@@ -65,7 +68,7 @@ impl Stage {
     pub(crate) fn program(&self, name: &str) -> String {
         let path = self.programs.join(name);
         if fs::symlink_metadata(&path).is_err() {
-            fs::write(&path, compiled()).unwrap();
+            fs::write(&path, compiled_deed()).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         }
         path.to_str().unwrap().to_owned()
