@@ -34,3 +34,7 @@ mod why;
 // init --completions and --man.
 #[path = "cli/shell.rs"]
 mod shell;
+
+// The Debian package, without building it.
+#[path = "cli/package.rs"]
+mod package;
