@@ -203,6 +203,8 @@ fn full_for_too_long() {
     }
     says(&recorder, "events lost: the memory for lines");
     make_room(&home);
+    // Until it has written what it holds there is no place for a marker either.
+    recorder.wait_for("_global", "\"event_type\":\"GAP\"");
     recorder.settle("_global", &root);
     let told = until(PATIENCE, || {
         Some(home.journal_of("GAP")).filter(|gaps| !gaps.is_empty())
