@@ -81,10 +81,10 @@ mod trees;
 mod trims;
 #[path = "kernel/truth.rs"]
 mod truth;
-#[path = "kernel/verify.rs"]
-mod verify;
 #[path = "kernel/unit.rs"]
 mod unit;
+#[path = "kernel/verify.rs"]
+mod verify;
 #[path = "kernel/wait.rs"]
 mod wait;
 #[path = "kernel/watch.rs"]

@@ -34,6 +34,7 @@ use super::{Failure, Outcome, load_config, now, parse_log};
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
     /// Whose log; all logs when absent.
+    #[arg(value_hint = clap::ValueHint::Other)]
     cmd: Option<String>,
     #[command(flatten)]
     times: Times,
