@@ -1,5 +1,6 @@
 //! Puts feed, process table, pipeline and engine together: the same for the daemon and for `watch`.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,11 +21,7 @@ pub(super) fn open_engine(
     dialect: Dialect,
     reporter: &Reporter,
 ) -> anyhow::Result<(Arc<Feed>, Engine)> {
-    let options = FeedOptions {
-        perf: !config.test.no_perf,
-        ..FeedOptions::default()
-    };
-    let processes = match ProcFeed::open(options) {
+    let processes = match open_processes(config) {
         Ok(feed) => {
             for source in feed.sources() {
                 let level = if source.is_lacking {
@@ -55,6 +52,28 @@ pub(super) fn open_engine(
             &format!("processes that run already will be unknown: /proc: {error}"),
         );
     }
+    if dialect == Dialect::Legacy {
+        reporter.say(Level::Warning, LEGACY_LACKS);
+    }
+    engine_of(config, group, dialect, processes, table)
+}
+
+/// Opens what is told about processes.
+pub(super) fn open_processes(config: &Config) -> io::Result<ProcFeed> {
+    ProcFeed::open(FeedOptions {
+        perf: !config.test.no_perf,
+        ..FeedOptions::default()
+    })
+}
+
+/// Puts an engine together that reads from `processes`, if that could be opened.
+pub(super) fn engine_of(
+    config: &Config,
+    group: Group,
+    dialect: Dialect,
+    processes: Option<ProcFeed>,
+    table: ProcTable,
+) -> anyhow::Result<(Arc<Feed>, Engine)> {
     let ceiling = usize::try_from(config.capture.ceiling).unwrap_or(usize::MAX);
     let feed = Arc::new(Feed::new(ceiling, config.cache.buffer_size, processes)?);
     let settings = Settings {
@@ -65,9 +84,9 @@ pub(super) fn open_engine(
         chain_always: config.logging.chain == Chain::Always,
         legacy: dialect == Dialect::Legacy,
     };
-    if dialect == Dialect::Legacy {
-        reporter.say(Level::Warning, "this kernel does not name what is renamed or made (that needs 5.17); paths of directories that live shortly may be missing");
-    }
     let engine = Engine::new(feed.clone(), Pipeline::new(settings, table), group, dialect)?;
     Ok((feed, engine))
 }
+
+/// What it means that the kernel speaks the old dialect.
+pub(super) const LEGACY_LACKS: &str = "this kernel does not name what is renamed or made (that needs 5.17); paths of directories that live shortly may be missing";

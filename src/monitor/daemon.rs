@@ -24,6 +24,7 @@ use super::lock::DaemonLock;
 use super::marks::Dialect;
 use super::notify::Manager;
 use super::report::{Level, Reporter};
+use super::rights;
 use super::trim::Trimmer;
 use super::warden::Warden;
 use super::watchman::Watchman;
@@ -77,11 +78,13 @@ fn record(
             );
         }
         begin(&mut core, &config, watches)?;
-        if !caps::has(Cap::DAC_READ_SEARCH) {
-            reporter.say(Level::Warning, "without CAP_DAC_READ_SEARCH files cannot be opened by their handles: paths of directories that were not seen to be made may be missing, and sizes are 0");
+        if !caps::has(Cap::DAC_READ_SEARCH)
+            && let Some(lack) = rights::lack_of(Cap::DAC_READ_SEARCH)
+        {
+            reporter.say(Level::Warning, &lack);
         }
         // Every other thread is started from here on and begins with what is left.
-        if let Err(error) = caps::keep_only(&NEEDED) {
+        if let Err(error) = caps::keep_only(&rights::kept()) {
             let why = format!("capabilities that are needed no longer are kept: {error}");
             reporter.say(Level::Warning, &why);
         }
@@ -140,19 +143,6 @@ async fn part(hub: &Hub) {
 
 /// Who listens has so long to take the last lines.
 const PARTING: Duration = Duration::from_secs(1);
-
-/// What is needed as long as it runs: marks on new filesystems and rings on new CPUs; files by their
-/// handles; programs of other users' processes, when /proc has to be read again; a user's rights in
-/// that user's directories; root's own reach into directories of others; and to end hooks of other users.
-const NEEDED: [Cap; 7] = [
-    Cap::SYS_ADMIN,
-    Cap::DAC_READ_SEARCH,
-    Cap::SYS_PTRACE,
-    Cap::SETUID,
-    Cap::SETGID,
-    Cap::DAC_OVERRIDE,
-    Cap::KILL,
-];
 
 fn work(core: &mut Core, inbox: &Receiver<Message>) -> bool {
     let reason = core.run(inbox);
@@ -343,6 +333,9 @@ impl NoFanotify {
             EPERM => Some(
                 "run it with sudo, or give it rights: setcap cap_sys_admin,cap_dac_read_search,cap_net_admin+ep",
             ),
+            EMFILE => Some(
+                "this user has as many fanotify groups as it may: raise fs.fanotify.max_user_groups, or end what holds them",
+            ),
             EINVAL | ENOSYS => Some("Linux 5.9 or later is needed, with CONFIG_FANOTIFY"),
             _ => None,
         }
@@ -359,4 +352,5 @@ impl std::error::Error for NoFanotify {}
 
 const EPERM: i32 = 1;
 const EINVAL: i32 = 22;
+const EMFILE: i32 = 24;
 const ENOSYS: i32 = 38;

@@ -17,7 +17,7 @@ use super::ask::{Doors, KernelProbe, key_of, open_dir, open_door};
 use super::feed::Feed;
 use super::marks::{self, Dialect, Plan, Wanted};
 use super::report::Reporter;
-use super::ways::{ENODEV, EOPNOTSUPP, EXDEV, Way, note, path, refusal, upper_of, weakness};
+use super::ways::{ENODEV, EOPNOTSUPP, EXDEV, Way, note, path, refusal, upper_of};
 use crate::dir_cache::walk::Walk;
 use crate::event::EventType;
 use crate::fid_parser::bits;
@@ -276,7 +276,7 @@ impl Engine {
                 Ok(marked) => {
                     changes
                         .weak
-                        .extend(weakness(&marked.way).map(|why| Shortfall {
+                        .extend(marked.way.weakness().map(|why| Shortfall {
                             point: mounts[want.mounts[0]].point.clone(),
                             why: why.to_owned(),
                         }));
@@ -335,7 +335,11 @@ impl Engine {
     }
 
     /// Adds the filesystems on which overlays that cannot be marked keep their changes.
-    fn with_upper_filesystems(&mut self, mut wanted: Vec<Wanted>, mounts: &[Mount]) -> Vec<Wanted> {
+    pub(super) fn with_upper_filesystems(
+        &mut self,
+        mut wanted: Vec<Wanted>,
+        mounts: &[Mount],
+    ) -> Vec<Wanted> {
         for at in 0..wanted.len() {
             let first = &mounts[wanted[at].mounts[0]];
             if first.fstype != "overlay" || self.accepts(first) {
@@ -371,7 +375,7 @@ impl Engine {
             .is_ok()
     }
 
-    fn mark(
+    pub(super) fn mark(
         &mut self,
         want: &Wanted,
         mounts: &[Mount],

@@ -174,7 +174,7 @@ fn is_below(path: &[u8], point: &[u8]) -> bool {
 }
 
 /// Filesystems that show the kernel's own state: nobody stores anything there.
-fn has_nothing_to_record(fstype: &str) -> bool {
+pub(super) fn has_nothing_to_record(fstype: &str) -> bool {
     const KERNEL: [&str; 21] = [
         "autofs",
         "binfmt_misc",

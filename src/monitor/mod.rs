@@ -20,6 +20,7 @@ pub mod marks;
 mod notify;
 mod programs;
 pub mod report;
+pub mod rights;
 mod roots;
 mod rounds;
 pub mod trim;

@@ -4,7 +4,6 @@ use std::fs;
 use std::time::Instant;
 
 use super::engine::{Engine, Marked};
-use super::ways::Way;
 use crate::event::WallTime;
 use crate::log::line::write_time;
 use crate::socket::health::{Events, Filesystem, Health, Known};
@@ -77,16 +76,10 @@ impl Engine {
 
 impl Marked {
     fn told(&self) -> Filesystem {
-        let way = match &self.way {
-            Way::Filesystem => "filesystem",
-            Way::BtrfsTop => "btrfs top",
-            Way::OverlayUpper { .. } => "overlay upper",
-            Way::Inodes => "directories",
-        };
         Filesystem {
             point: self.through.to_string_lossy().into_owned(),
             fstype: self.fstype.clone(),
-            way: way.to_owned(),
+            way: self.way.name().to_owned(),
         }
     }
 }

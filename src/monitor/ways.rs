@@ -27,41 +27,61 @@ pub enum Way {
     Inodes,
 }
 
-/// One line: which way is in force, and what will be missing.
-pub(super) fn note(way: &Way, mount: &Mount) -> String {
-    let at = path(&mount.point);
-    let point = quoted(&at);
-    let fstype = &mount.fstype;
-    match way {
-        Way::Filesystem => {
-            format!("{point} ({fstype}) is watched by a filesystem mark; nothing is missing")
+impl Way {
+    /// Its name for programs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Filesystem => "filesystem",
+            Self::BtrfsTop => "btrfs top",
+            Self::OverlayUpper { .. } => "overlay upper",
+            Self::Inodes => "directories",
         }
-        Way::BtrfsTop => {
-            format!(
-                "{point} ({fstype}) is a subvolume, watched by a mark on the top level of its filesystem; nothing is missing"
-            )
+    }
+
+    /// What it is, as the end of a sentence about a filesystem.
+    pub fn told(&self) -> String {
+        match self {
+            Self::Filesystem => "is watched by a filesystem mark".to_owned(),
+            Self::BtrfsTop => {
+                "is a subvolume, watched by a mark on the top level of its filesystem".to_owned()
+            }
+            Self::OverlayUpper { upper, .. } => {
+                format!("is watched through its upper directory {}", quoted(upper))
+            }
+            Self::Inodes => "is watched by a mark on each directory".to_owned(),
         }
-        Way::OverlayUpper { upper, .. } => format!(
-            "{point} ({fstype}) is watched through its upper directory {}; the first change of a file from a lower layer shows as its CREATE, and its openings before that are not seen (`fsmon watch --opens --gate` sees them)",
-            quoted(upper)
-        ),
-        Way::Inodes => {
-            format!("{point} ({fstype}) is watched by a mark on each directory; {MISSED_BY_INODES}")
+    }
+
+    /// What changes it can miss. That an overlay shows a change as its CREATE is no such thing.
+    pub(super) fn weakness(&self) -> Option<&'static str> {
+        self.lack().filter(|_| *self == Self::Inodes)
+    }
+
+    /// What will be missing, if anything.
+    pub fn lack(&self) -> Option<&'static str> {
+        match self {
+            Self::Filesystem | Self::BtrfsTop => None,
+            Self::OverlayUpper { .. } => Some(
+                "the first change of a file from a lower layer shows as its CREATE, and its openings before that are not seen (`fsmon watch --opens --gate` sees them)",
+            ),
+            Self::Inodes => Some(
+                "what happens in a new directory in its first moments may be missing, and changes made on another host are",
+            ),
         }
     }
 }
 
-/// What changes a way can miss.
-pub(super) fn weakness(way: &Way) -> Option<&'static str> {
-    (*way == Way::Inodes).then_some(MISSED_BY_INODES)
+/// One line: which way is in force, and what will be missing.
+pub(super) fn note(way: &Way, mount: &Mount) -> String {
+    let at = path(&mount.point);
+    let (point, fstype) = (quoted(&at), &mount.fstype);
+    let lack = way.lack().unwrap_or("nothing is missing");
+    format!("{point} ({fstype}) {}; {lack}", way.told())
 }
-
-const MISSED_BY_INODES: &str = "what happens in a new directory in its first moments may be missing, and changes made on another host are";
 
 /// Why the kernel refuses, with a way out if there is one.
 pub(super) fn refusal(error: &io::Error, fstype: &str) -> String {
     let hint = match error.raw_os_error() {
-        Some(ENOSPC) => "; raise fs.fanotify.max_user_marks",
         Some(EPERM) => "; CAP_SYS_ADMIN is needed",
         _ => "",
     };
@@ -87,5 +107,4 @@ pub(super) fn path(bytes: &[u8]) -> PathBuf {
 pub(super) const EPERM: i32 = 1;
 pub(super) const EXDEV: i32 = 18;
 pub(super) const ENODEV: i32 = 19;
-pub(super) const ENOSPC: i32 = 28;
 pub(super) const EOPNOTSUPP: i32 = 95;

@@ -63,9 +63,24 @@ pub enum Knowledge {
     Nothing,
 }
 
+/// What a source, or the lack of one, is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// Births, names and ends of processes.
+    Names,
+    /// Changes of user.
+    Users,
+    /// The room for changes of user.
+    Room,
+    /// Which processes can be seen from here.
+    Namespace,
+}
+
 /// A source of process records, or the lack of one.
 #[derive(Clone, Debug)]
 pub struct Source {
+    /// What it is about.
+    pub about: About,
     /// What is in force or missing, as a sentence.
     pub text: String,
     /// Processes will be known less well for it.
@@ -119,6 +134,7 @@ impl ProcFeed {
         };
         if !connector::in_first_pid_namespace() {
             feed.lacks(
+                About::Namespace,
                 "this is a pid namespace of its own: what processes outside of it do cannot be \
                  attributed and is told as `unknown`; run fsmon in the host's (--pid=host)"
                     .into(),
@@ -129,23 +145,30 @@ impl ProcFeed {
 
     fn open_rings(&mut self) -> bool {
         if !self.options.perf {
-            self.lacks(format!(
-                "process records: perf is switched off; {WITHOUT_PERF}"
-            ));
+            self.lacks(
+                About::Names,
+                format!("process records: perf is switched off; {WITHOUT_PERF}"),
+            );
             return false;
         }
         match self.rings_of(&cpu_list(&self.cpus)) {
             Ok(rings) => {
                 let count = rings.len();
                 self.rings = rings;
-                self.has(format!("process records: perf rings on {count} CPUs"));
+                self.has(
+                    About::Names,
+                    format!("process records: perf rings on {count} CPUs"),
+                );
                 count > 0
             }
             Err(error) => {
-                self.lacks(format!(
-                    "process records: perf refused ({error}); {WITHOUT_PERF}; CAP_SYS_ADMIN or \
+                self.lacks(
+                    About::Names,
+                    format!(
+                        "process records: perf refused ({error}); {WITHOUT_PERF}; CAP_SYS_ADMIN or \
                      CAP_PERFMON grants it, where a container's seccomp profile lets it pass"
-                ));
+                    ),
+                );
                 false
             }
         }
@@ -153,7 +176,10 @@ impl ProcFeed {
 
     fn open_connector(&mut self, named: bool) {
         if !self.options.connector {
-            self.lacks("changes of user: the proc connector is switched off".into());
+            self.lacks(
+                About::Users,
+                "changes of user: the proc connector is switched off".into(),
+            );
             return;
         }
         let wanted = if named {
@@ -164,22 +190,31 @@ impl ProcFeed {
         match Connector::open(wanted, clock::monotonic()) {
             Ok(connector) => {
                 if let Some(error) = connector.small_buffer() {
-                    self.lacks(format!(
-                        "proc connector: the receive buffer stays small ({error}), losses are \
+                    self.lacks(
+                        About::Room,
+                        format!(
+                            "proc connector: the receive buffer stays small ({error}), losses are \
                          likelier; CAP_NET_ADMIN makes it large"
-                    ));
+                        ),
+                    );
                 }
-                self.has(match wanted {
-                    Wanted::Users => "changes of user: proc connector".into(),
-                    Wanted::Everything => "process records: proc connector and /proc".into(),
-                });
+                self.has(
+                    About::Users,
+                    match wanted {
+                        Wanted::Users => "changes of user: proc connector".into(),
+                        Wanted::Everything => "process records: proc connector and /proc".into(),
+                    },
+                );
                 self.connector = Some(connector);
             }
-            Err(error) => self.lacks(format!(
-                "changes of user: proc connector refused ({error}); a process that changes its \
+            Err(error) => self.lacks(
+                About::Users,
+                format!(
+                    "changes of user: proc connector refused ({error}); a process that changes its \
                  user is seen with the one it was born with; it takes the host's pid and network \
                  namespaces"
-            )),
+                ),
+            ),
         }
     }
 
@@ -201,14 +236,26 @@ impl ProcFeed {
         &self.sources
     }
 
-    fn has(&mut self, text: String) {
-        let is_lacking = false;
-        self.sources.push(Source { text, is_lacking });
+    fn has(&mut self, about: About, text: String) {
+        self.sources.push(Source {
+            about,
+            text,
+            is_lacking: false,
+        });
     }
 
-    fn lacks(&mut self, text: String) {
-        let is_lacking = true;
-        self.sources.push(Source { text, is_lacking });
+    fn lacks(&mut self, about: About, text: String) {
+        self.sources.push(Source {
+            about,
+            text,
+            is_lacking: true,
+        });
+    }
+
+    /// The smallest of the rings, in bytes, and what it was to be; `None` without rings.
+    pub fn ring_bytes(&self) -> Option<(usize, usize)> {
+        let smallest = self.rings.iter().map(|open| open.ring.size()).min()?;
+        Some((smallest, self.options.ring_bytes))
     }
 
     /// How much can be known.
@@ -268,7 +315,10 @@ impl ProcFeed {
             return;
         };
         self.connector = None;
-        self.lacks(format!("the proc connector has failed ({error})"));
+        self.lacks(
+            About::Users,
+            format!("the proc connector has failed ({error})"),
+        );
         self.knowledge = match self.knowledge {
             Knowledge::Full | Knowledge::NamesOnly => Knowledge::NamesOnly,
             Knowledge::WithoutNames | Knowledge::Nothing => Knowledge::Nothing,

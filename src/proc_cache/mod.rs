@@ -25,7 +25,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use feed::{FeedOptions, Knowledge, ProcFeed, Source};
+pub use feed::{About, FeedOptions, Knowledge, ProcFeed, Source};
 pub use lineage::Membership;
 pub use marker::{Moment, Part, Span};
 pub use record::{Comm, ProcChange, ProcRecord};

@@ -38,11 +38,22 @@ pub struct Group {
 impl Group {
     /// Opens a non-blocking notification group without limits on queue and marks.
     pub fn open(reporting: Reporting) -> io::Result<Self> {
-        let mut flags = libc::FAN_CLASS_NOTIF
+        Self::init(
+            reporting,
+            libc::FAN_UNLIMITED_QUEUE | libc::FAN_UNLIMITED_MARKS,
+        )
+    }
+
+    /// Opens one whose queue and marks are limited by the system: any user may, from 5.13 on.
+    pub fn open_limited(reporting: Reporting) -> io::Result<Self> {
+        Self::init(reporting, 0)
+    }
+
+    fn init(reporting: Reporting, limits: u32) -> io::Result<Self> {
+        let mut flags = limits
+            | libc::FAN_CLASS_NOTIF
             | libc::FAN_CLOEXEC
             | libc::FAN_NONBLOCK
-            | libc::FAN_UNLIMITED_QUEUE
-            | libc::FAN_UNLIMITED_MARKS
             | libc::FAN_REPORT_FID
             | libc::FAN_REPORT_DIR_FID
             | libc::FAN_REPORT_NAME;

@@ -20,6 +20,8 @@ pub struct Mount {
     pub root: Vec<u8>,
     /// Where it is mounted.
     pub point: Vec<u8>,
+    /// Options of this mount, such as `ro` and `noexec`.
+    pub flags: String,
     /// Filesystem type.
     pub fstype: String,
     /// What is mounted.
@@ -69,6 +71,7 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     let dev = std::str::from_utf8(words.next()?).ok()?;
     let (major, minor) = dev.split_once(':')?;
     let (root, point) = (unescape(words.next()?), unescape(words.next()?));
+    let flags = String::from_utf8_lossy(words.next()?).into_owned();
     // Optional fields, ended by a single dash.
     words.by_ref().find(|word| *word == b"-")?;
     let fstype = String::from_utf8_lossy(words.next()?).into_owned();
@@ -82,6 +85,7 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
         dev: (major.parse().ok()?, minor.parse().ok()?),
         root,
         point,
+        flags,
         fstype,
         source,
         options,
@@ -172,6 +176,7 @@ mod tests {
         let mounts = parse_mountinfo(text);
         assert_eq!(mounts.len(), 1);
         assert_eq!(mounts[0].point, b"/mnt/a b");
+        assert_eq!(mounts[0].flags, "rw,noatime");
         assert_eq!(mounts[0].root, b"/sub");
         assert_eq!(mounts[0].source, b"/dev/x\\y");
         assert_eq!(mounts[0].dev, (98, 0));

@@ -156,6 +156,11 @@ impl Ring {
         }))
     }
 
+    /// How many bytes of records it has room for.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
     /// The CPU whose records these are.
     pub fn cpu(&self) -> u32 {
         self.cpu

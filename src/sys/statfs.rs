@@ -32,6 +32,31 @@ pub fn room_of(file: &impl AsFd) -> io::Result<Room> {
     })
 }
 
+/// How much room a filesystem has and how much of it is left, for users who are not root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes in all.
+    pub bytes: u64,
+    /// Bytes that are free.
+    pub free_bytes: u64,
+    /// How many files there may be; 0 where that is not limited.
+    pub files: u64,
+    /// How many more files there may be.
+    pub free_files: u64,
+}
+
+/// Returns how much room there is where an open file is.
+pub fn space_of(file: &impl AsFd) -> io::Result<Space> {
+    let out = statfs(file.as_fd())?;
+    let block = (out.f_bsize as u64).max(1);
+    Ok(Space {
+        bytes: out.f_blocks.saturating_mul(block),
+        free_bytes: out.f_bavail.saturating_mul(block),
+        files: out.f_files,
+        free_files: out.f_ffree,
+    })
+}
+
 fn statfs(fd: BorrowedFd<'_>) -> io::Result<libc::statfs> {
     let mut out = std::mem::MaybeUninit::<libc::statfs>::uninit();
     // SAFETY: `out` has room for one struct statfs, which the kernel fills when it returns 0.
