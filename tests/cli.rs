@@ -27,6 +27,10 @@ mod places;
 #[path = "cli/logs.rs"]
 mod logs;
 
+// doctor, as far as it needs no rights.
+#[path = "cli/doctor.rs"]
+mod doctor;
+
 // why on logs made by hand.
 #[path = "cli/why.rs"]
 mod why;

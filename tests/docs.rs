@@ -13,7 +13,7 @@ use std::process::Command;
 
 use fsmon::socket::proto::{Reply, Request};
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "daemon",
     "add",
     "remove",
@@ -25,6 +25,7 @@ const COMMANDS: [&str; 15] = [
     "policy",
     "health",
     "verify",
+    "doctor",
     "why",
     "clean",
     "init",

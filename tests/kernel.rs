@@ -23,6 +23,8 @@ mod churn;
 mod deeds;
 #[path = "kernel/deny.rs"]
 mod deny;
+#[path = "kernel/doctor.rs"]
+mod doctor;
 #[path = "kernel/edges.rs"]
 mod edges;
 #[path = "kernel/flood.rs"]
@@ -136,6 +138,7 @@ fn main() -> ExitCode {
     live::list(&mut suite);
     verify::list(&mut suite);
     watch::list(&mut suite);
+    doctor::list(&mut suite);
     alerts::list(&mut suite);
     bursts::list(&mut suite);
     hooks::list(&mut suite);

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use commands::{
-    Failure, Outcome, add, cd, changes, clean, completions, daemon, health, init, monitored,
+    Failure, Outcome, add, cd, changes, clean, completions, daemon, doctor, health, init, monitored,
     policy, query, remove, say, tail, verify, watch, why,
 };
 
@@ -48,8 +48,11 @@ enum Command {
     Policy(policy::Args),
     Health(health::Args),
     Verify(verify::Args),
+    Doctor(doctor::Args),
     Init(init::Args),
     Cd(cd::Args),
+    #[command(hide = true)]
+    DoctorDeed(doctor::deeds::Args),
     /// Prints the watched paths, one a line.
     #[command(hide = true)]
     ListMonitoredPaths,
@@ -86,6 +89,8 @@ fn run(command: Command) -> Outcome {
         Command::Clean(args) => clean::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::DoctorDeed(args) => doctor::deeds::run(&args),
         Command::Policy(args) => policy::run(&args),
         Command::Init(args) => init::run(&args, Cli::command()),
         Command::Cd(args) => cd::run(&args),

@@ -7,6 +7,7 @@ mod assembly;
 pub mod control;
 pub mod core;
 pub mod daemon;
+pub mod doctor;
 pub mod engine;
 pub mod feed;
 pub mod foreground;

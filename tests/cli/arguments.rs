@@ -70,6 +70,8 @@ fn wrong_usage_is_exit_2_and_touches_nothing() {
         &["remove"],
         &["clean"],
         &["monitored", "x"],
+        &["doctor", "--no-test", "--test-in", "/tmp"],
+        &["doctor-deed", "bogus"],
         &["daemon", "--cache-dir-cap", "x"],
     ] {
         let run = sandbox.run(args);

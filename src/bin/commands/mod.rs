@@ -7,6 +7,7 @@ pub(crate) mod clean;
 pub(crate) mod completions;
 mod csv;
 pub(crate) mod daemon;
+pub(crate) mod doctor;
 pub(crate) mod health;
 pub(crate) mod init;
 mod look;
