@@ -364,6 +364,7 @@ impl Core {
         };
         self.engine.tell_health(&mut health);
         self.writer.tell_health(&mut health);
+        health.watches = self.engine.tell_watches(&self.watches, &self.roots);
         health.known.watches = self.watches.iter().count() as u64;
         health.losses.events = self.lost;
         health.queues.held_ceiling_bytes = self.config.capture.ceiling;

@@ -190,7 +190,11 @@ impl Feed {
         let inner = self.lock();
         let oldest = inner.queue.first().map(|batch| batch.mono);
         let age = oldest.map_or(0, |mono| clock::monotonic().saturating_sub(mono));
+        let processes = inner.processes.as_ref();
+        let rings = processes.and_then(ProcFeed::ring_bytes);
         Queues {
+            ring_most_bytes: processes.map_or(0, ProcFeed::most_waiting),
+            ring_bytes: rings.map_or(0, |(smallest, _)| smallest as u64),
             held_bytes: inner.held as u64,
             held_most_bytes: inner.most_held as u64,
             oldest_ms: age / 1_000_000,

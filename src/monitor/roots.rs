@@ -32,6 +32,11 @@ impl Roots {
         }
     }
 
+    /// Whether a watched path was there when last heard of.
+    pub(super) fn has(&self, path: &Path) -> bool {
+        self.0.get(path).is_some_and(|there| *there)
+    }
+
     /// Looks again at each, after the mounts have changed.
     pub(super) fn look_again(
         &mut self,

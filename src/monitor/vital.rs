@@ -1,13 +1,18 @@
 //! How the daemon is: since when it runs, what it takes, what it saw and how.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::time::Instant;
 
 use super::engine::{Engine, Marked};
+use super::marks::mount_of;
+use super::roots::Roots;
 use crate::event::WallTime;
 use crate::log::line::write_time;
-use crate::socket::health::{Events, Filesystem, Health, Known};
-use crate::sys::clock;
+use crate::monitored::{Watch, WatchSet};
+use crate::socket::health::{Events, Filesystem, Health, Known, LeftOut, Watched};
+use crate::sys::{clock, mount};
 
 /// When the daemon began.
 #[derive(Debug)]
@@ -57,6 +62,12 @@ impl Engine {
             exact: counts.told - counts.ambiguous - counts.unknown,
             ambiguous: counts.ambiguous,
             unknown: counts.unknown,
+            left_out: LeftOut {
+                types: counts.left_out.types,
+                size: counts.left_out.size,
+                exclude: counts.left_out.exclude,
+                group: counts.left_out.group,
+            },
         };
         health.losses.process_records = processes.lost;
         health.losses.unplaced = counts.unplaced;
@@ -71,6 +82,26 @@ impl Engine {
             ..Known::default()
         };
         health.filesystems = self.marked.iter().map(Marked::told).collect();
+    }
+
+    /// Tells of each watch whether its path is there and how the filesystem that it is on is watched.
+    pub(super) fn tell_watches(&self, watches: &WatchSet, roots: &Roots) -> Vec<Watched> {
+        // Without the table nobody knows which filesystem a path is on.
+        let mounts = mount::mounts().unwrap_or_default();
+        let way_to = |path: &Path| {
+            let home = mount_of(path.as_os_str().as_bytes(), &mounts)?;
+            let mut marked = self.marked.iter();
+            marked.find(|marked| marked.dev == mounts[home].dev)
+        };
+        let told = |watch: &Watch| Watched {
+            group: watch.group.as_str().to_owned(),
+            path: watch.path.to_string_lossy().into_owned(),
+            there: roots.has(&watch.path),
+            way: way_to(&watch.path)
+                .map_or("", |marked| marked.way.name())
+                .to_owned(),
+        };
+        watches.iter().map(told).collect()
     }
 }
 

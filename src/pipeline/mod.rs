@@ -145,6 +145,21 @@ pub struct Counts {
     pub ambiguous: u64,
     /// Lines whose process is not known.
     pub unknown: u64,
+    /// What was not told for the filters of the watches.
+    pub left_out: LeftOut,
+}
+
+/// Events below a watched path that no watch was told, by the filter that left them out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Of another type than the watch asks for.
+    pub types: u64,
+    /// Files of another size.
+    pub size: u64,
+    /// Excluded names, and what lies below them.
+    pub exclude: u64,
+    /// Processes that are not in the group.
+    pub group: u64,
 }
 
 /// What does not change while the daemon runs.

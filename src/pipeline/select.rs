@@ -110,12 +110,21 @@ pub(super) struct Ahead {
 
 /// The ways to reach a directory that lead into a watch. Most directories of a filesystem have none.
 #[derive(Debug, Default)]
-pub(super) struct Routes(pub(super) SmallVec<[Route; 1]>);
+pub(super) struct Routes {
+    pub(super) ways: SmallVec<[Route; 1]>,
+    /// Whether a watch would lead there, but for what it excludes.
+    pub(super) is_excluded: bool,
+}
 
 impl Routes {
     /// Whether nothing is watched there.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.ways.is_empty()
+    }
+
+    /// Whether all that is in the directory would be watched, but for what is excluded.
+    pub(super) fn leads_on_from(&self) -> bool {
+        self.ways.iter().any(|way| !way.above.is_empty())
     }
 }
 
@@ -148,12 +157,12 @@ impl RouteCache {
         if self.routes.len() >= 1 << 14 {
             self.clear();
         }
-        let routes = Arc::new(Routes(
-            paths_of(tree, mounts, dir)
-                .into_iter()
-                .filter_map(|path| route(rules, path))
-                .collect(),
-        ));
+        let mut found = Routes::default();
+        for path in paths_of(tree, mounts, dir) {
+            found.is_excluded |= is_excluded(rules, &path);
+            found.ways.extend(route(rules, path));
+        }
+        let routes = Arc::new(found);
         // A place that nobody knew, of this directory or one above, may be stated later.
         if is_placed_for_good(tree, dir) {
             self.routes.insert(dir, routes.clone());
@@ -193,6 +202,15 @@ pub(super) fn paths_of(
         at = parent;
     }
     paths
+}
+
+fn is_excluded(rules: &Rules, path: &[u8]) -> bool {
+    let path = if path.is_empty() { b"/" } else { path };
+    let excludes = |rule: &&Rule| !rule.scope.exclude.is_empty();
+    rules.rules.iter().filter(excludes).any(|rule| {
+        let depth = rule.scope.depth_of(path);
+        depth.is_some_and(|depth| depth < rule.scope.limit()) && !rule.scope.descends_into(path)
+    })
 }
 
 fn route(rules: &Rules, path: Vec<u8>) -> Option<Route> {
@@ -250,7 +268,7 @@ pub(super) fn hits(
     is_dir: bool,
 ) -> SmallVec<[Hit; 2]> {
     let mut hits: SmallVec<[Hit; 2]> = SmallVec::new();
-    for (at, route) in routes.0.iter().enumerate() {
+    for (at, route) in routes.ways.iter().enumerate() {
         let roots = route
             .below
             .iter()

@@ -409,13 +409,16 @@ impl Pipeline {
                     tree,
                     mounts,
                     rules,
+                    counts,
                     ..
                 } = self;
                 let routes = routes.routes(tree, mounts, rules, *dir);
                 if routes.is_empty() {
+                    counts.left_out.exclude += u64::from(routes.is_excluded);
                     return None;
                 }
                 let hits = select::hits(rules, &routes, name, is_dir);
+                counts.left_out.exclude += u64::from(hits.is_empty() && routes.leads_on_from());
                 Some(Found {
                     routes: Some(routes),
                     paths: smallvec![],
@@ -450,7 +453,7 @@ impl Pipeline {
         let Some(routes) = found.routes.as_ref().filter(|_| gone || back) else {
             return;
         };
-        for Ahead { rule, next, .. } in routes.0.iter().flat_map(|route| &route.below) {
+        for Ahead { rule, next, .. } in routes.ways.iter().flat_map(|route| &route.below) {
             if **next == *found.name {
                 let root = &self.rules.rules[usize::from(*rule)].scope.root;
                 sink(if gone {
@@ -483,6 +486,7 @@ impl Pipeline {
         let wanted = rule.types.contains(kind) && is_meant;
         let (filter, group) = (rule.size, rule.group);
         if !wanted {
+            self.counts.left_out.types += 1;
             // Remembered all the same: a later record may carry the handle only.
             if let (Object::File(number), Some(at)) = (rec.object, seen) {
                 let key = self.window.files[number as usize].key;
@@ -497,10 +501,12 @@ impl Pipeline {
             return;
         }
         if !self.is_in_group(kind, deed, group) {
+            self.counts.left_out.group += 1;
             return;
         }
         let size = self.size(kind, rec, seen, &path, probe);
         if filter.is_some_and(|filter| !filter.matches(size)) {
+            self.counts.left_out.size += 1;
             return;
         }
         self.write(kind, hit, path, other, size, deed, sink);
@@ -576,7 +582,7 @@ pub(super) struct Found {
 impl Found {
     pub(super) fn path(&self, hit: Hit) -> Vec<u8> {
         match &self.routes {
-            Some(routes) => select::joined(&routes.0[usize::from(hit.route)].path, &self.name),
+            Some(routes) => select::joined(&routes.ways[usize::from(hit.route)].path, &self.name),
             None => {
                 let path = &self.paths[usize::from(hit.route)];
                 if path.is_empty() {

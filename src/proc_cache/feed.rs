@@ -231,6 +231,15 @@ impl ProcFeed {
         Ok(rings)
     }
 
+    /// The most bytes that ever waited in one of the rings.
+    pub fn most_waiting(&self) -> u64 {
+        let rings = self.rings.iter();
+        rings
+            .map(|open| open.ring.most_waiting())
+            .max()
+            .unwrap_or(0)
+    }
+
     /// What is in force and what is not, one sentence each, for the start-up lines.
     pub fn sources(&self) -> &[Source] {
         &self.sources

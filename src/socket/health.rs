@@ -32,6 +32,22 @@ pub struct Health {
     pub policy: PolicyHealth,
     /// Each filesystem that is watched.
     pub filesystems: Vec<Filesystem>,
+    /// Each watch.
+    pub watches: Vec<Watched>,
+}
+
+/// A watch and how it is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Watched {
+    /// Which group.
+    pub group: String,
+    /// Its path.
+    pub path: String,
+    /// Whether that was there when last heard of.
+    pub there: bool,
+    /// As for a filesystem; empty when the one that it is on is not watched.
+    pub way: String,
 }
 
 /// Events, and how sure their processes are.
@@ -50,6 +66,22 @@ pub struct Events {
     pub ambiguous: u64,
     /// Lines whose process nobody knows.
     pub unknown: u64,
+    /// Events below watched paths that became no line.
+    pub left_out: LeftOut,
+}
+
+/// Events below watched paths that became no line, by the filter that left them out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LeftOut {
+    /// Of another type than the watch asks for; some of these keep the recorder's own knowledge right.
+    pub types: u64,
+    /// Files of another size.
+    pub size: u64,
+    /// Excluded names, and what lies below them.
+    pub exclude: u64,
+    /// Processes that are not in the group.
+    pub group: u64,
 }
 
 /// Counters of what was lost.
@@ -86,6 +118,10 @@ pub struct Queues {
     pub pending_ceiling_bytes: u64,
     /// Who listens to live lines.
     pub readers: u64,
+    /// The most bytes that ever waited in the ring of one CPU.
+    pub ring_most_bytes: u64,
+    /// As many as such a ring holds; 0 without rings.
+    pub ring_bytes: u64,
 }
 
 /// What the daemon knows, and what that takes.

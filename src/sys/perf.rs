@@ -80,6 +80,7 @@ pub struct Ring {
     page: usize,
     size: usize,
     tail: u64,
+    most: u64,
     seam: Vec<u8>,
     cpu: u32,
 }
@@ -151,6 +152,7 @@ impl Ring {
             page,
             size,
             tail: 0,
+            most: 0,
             seam: Vec::new(),
             cpu,
         }))
@@ -159,6 +161,11 @@ impl Ring {
     /// How many bytes of records it has room for.
     pub fn size(&self) -> usize {
         self.size
+    }
+
+    /// The most bytes that were found waiting.
+    pub fn most_waiting(&self) -> u64 {
+        self.most
     }
 
     /// The CPU whose records these are.
@@ -172,6 +179,7 @@ impl Ring {
     pub fn drain(&mut self, mut each: impl FnMut(RawRecord<'_>)) -> bool {
         // The kernel stores data_head after the records it covers: acquire makes them visible.
         let head = self.word(DATA_HEAD).load(Ordering::Acquire);
+        self.most = self.most.max(head - self.tail);
         let was_full = head - self.tail + LARGEST > self.size as u64;
         let mut seam = std::mem::take(&mut self.seam);
         while self.tail < head {

@@ -362,8 +362,19 @@ fn health() {
     let home = Home::new(&ground);
     let without = home.run(&["health"]);
     assert_eq!(without.status.code(), Some(1));
-    home.watch("_global", &root, &["-r", "-t", "CREATE"]);
+    home.watch(
+        "_global",
+        &root,
+        &["-r", "-t", "CREATE", "-x", "hidden/", "-x", "*.tmp"],
+    );
+    let later = root.join("later");
+    home.watch("nobody-of-this", &later, &["-r", "-t", "CREATE"]);
+    fs::create_dir(root.join("hidden")).unwrap();
     let mut recorder = home.start();
+    fs::write(root.join("hidden/file"), "").unwrap();
+    fs::write(root.join("one.tmp"), "").unwrap();
+    fs::create_dir(&later).unwrap();
+    fs::remove_dir(&later).unwrap();
     for number in 0..100 {
         fs::write(root.join(number.to_string()), "").unwrap();
     }
@@ -373,16 +384,40 @@ fn health() {
     let told: serde_json::Value = serde_json::from_str(&text).unwrap();
     let number = |group: &str, key: &str| told[group][key].as_u64().unwrap();
     assert_eq!(told["pid"], recorder.pid());
-    // One more for the marker.
-    assert_eq!(number("events", "lines"), 101);
-    assert_eq!(number("events", "exact"), 101);
+    // One more for the marker, and one for the path that came and went.
+    assert_eq!(number("events", "lines"), 102);
+    assert_eq!(number("events", "exact"), 102);
+    let left_out = &told["events"]["left_out"];
+    // A creation and the closing of each of the two files may be one record or two; the other watch sees one creation.
+    let excluded = left_out["exclude"].as_u64().unwrap();
+    assert!((2..=6).contains(&excluded), "{left_out}");
+    assert_eq!(
+        (&left_out["size"], &left_out["group"]),
+        (&0.into(), &1.into())
+    );
+    let rings = (
+        number("queues", "ring_most_bytes"),
+        number("queues", "ring_bytes"),
+    );
+    assert!(rings.0 > 0 && rings.0 <= rings.1, "{rings:?}");
+    let there = |at: usize| {
+        let watch = &told["watches"][at];
+        (
+            watch["group"].as_str().unwrap(),
+            &watch["there"],
+            &watch["way"],
+        )
+    };
+    let (yes, no) = (true.into(), false.into());
+    assert_eq!(there(0), ("_global", &yes, &"filesystem".into()));
+    assert_eq!(there(1), ("nobody-of-this", &no, &"filesystem".into()));
     assert!(number("events", "records") >= 101);
     for kind in ["events", "lines", "process_records", "malformed"] {
         assert_eq!(number("losses", kind), 0, "{kind}");
     }
     assert_eq!(
         (number("queues", "readers"), number("known", "watches")),
-        (1, 1)
+        (1, 2)
     );
     assert_eq!(told["filesystems"][0]["fstype"], "ext4");
     assert_eq!(told["filesystems"][0]["way"], "filesystem");
@@ -390,7 +425,8 @@ fn health() {
     drop(listening);
     let text = home.ok(&["health"]);
     for words in [
-        "101 lines: 101 exact",
+        "102 lines: 102 exact",
+        "later, which is not there, by a mark on the filesystem",
         "lost        nothing",
         "(ext4), by a mark on the filesystem",
     ] {

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, anyhow};
 use fsmon::filters::size::human_size;
 use fsmon::monitored::path::escaped;
+use fsmon::socket::health::Watched;
 use fsmon::socket::{CallError, Health, Request, call};
 
 use super::look::harmless;
@@ -75,6 +76,14 @@ fn told(health: &Health) -> String {
             events.records, events.lines, events.exact, events.ambiguous, events.unknown
         ),
     );
+    let out = &events.left_out;
+    row(
+        "left out",
+        format!(
+            "{} by type, {} by size, {} excluded, {} of processes outside the group",
+            out.types, out.size, out.exclude, out.group
+        ),
+    );
     row("lost", losses(health));
     let queues = &health.queues;
     row(
@@ -89,6 +98,16 @@ fn told(health: &Health) -> String {
             human_size(queues.pending_ceiling_bytes)
         ),
     );
+    if queues.ring_bytes > 0 {
+        row(
+            "rings",
+            format!(
+                "{} of process records waited at most on one CPU ({} may)",
+                human_size(queues.ring_most_bytes),
+                human_size(queues.ring_bytes)
+            ),
+        );
+    }
     let known = &health.known;
     row(
         "known",
@@ -123,7 +142,25 @@ fn told(health: &Health) -> String {
         let (fstype, way) = (harmless(&filesystem.fstype), way(&filesystem.way));
         row("", format!("{point} ({fstype}), {way}"));
     }
+    for (number, watch) in health.watches.iter().enumerate() {
+        row(if number == 0 { "watches" } else { "" }, watched(watch));
+    }
     text
+}
+
+fn watched(watch: &Watched) -> String {
+    let path = escaped(std::path::Path::new(&watch.path)).to_string();
+    let there = if watch.there {
+        ""
+    } else {
+        ", which is not there"
+    };
+    let way = if watch.way.is_empty() {
+        "not watched: its filesystem could not be marked".to_owned()
+    } else {
+        way(&watch.way)
+    };
+    format!("{} {path}{there}, {way}", harmless(&watch.group))
 }
 
 fn losses(health: &Health) -> String {
