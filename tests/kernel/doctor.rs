@@ -109,7 +109,8 @@ fn fuse() {
     let found = examine(&home, &[text(&root), "--test-in", text(&root)]);
     assert_eq!(way(&found), ("directories", "limited"), "{found:#}");
     home.watch("_global", &root, &["-r"]);
-    let recorder = home.start();
+    let mut recorder = home.start();
+    recorder.settle("_global", &root);
     let lack = text_of(&found["paths"][0]["filesystems"][0]["lack"]);
     assert!(recorder.said().contains(lack), "{lack}");
     recorder.stop();
