@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, anyhow};
 use fsmon::filters::size::human_size;
 use fsmon::monitored::path::escaped;
-use fsmon::socket::health::Watched;
+use fsmon::socket::health::{Queues, Watched};
 use fsmon::socket::{CallError, Health, Request, call};
 
 use super::look::harmless;
@@ -85,29 +85,7 @@ fn told(health: &Health) -> String {
         ),
     );
     row("lost", losses(health));
-    let queues = &health.queues;
-    row(
-        "waiting",
-        format!(
-            "{} of events ({} at most, {} may be), the oldest {} ms old; {} of lines ({} may be)",
-            human_size(queues.held_bytes),
-            human_size(queues.held_most_bytes),
-            human_size(queues.held_ceiling_bytes),
-            queues.oldest_ms,
-            human_size(queues.pending_bytes),
-            human_size(queues.pending_ceiling_bytes)
-        ),
-    );
-    if queues.ring_bytes > 0 {
-        row(
-            "rings",
-            format!(
-                "{} of process records waited at most on one CPU ({} may)",
-                human_size(queues.ring_most_bytes),
-                human_size(queues.ring_bytes)
-            ),
-        );
-    }
+    tell_queues(&health.queues, &mut row);
     let known = &health.known;
     row(
         "known",
@@ -135,8 +113,41 @@ fn told(health: &Health) -> String {
             ),
         );
     }
-    row("listening", queues.readers.to_string());
-    row("watched", format!("{} paths, on", known.watches));
+    row("listening", health.queues.readers.to_string());
+    tell_watched(health, &mut row);
+    text
+}
+
+/// Takes the name of a row and what stands in it.
+type Row<'a> = dyn FnMut(&str, String) + 'a;
+
+fn tell_queues(queues: &Queues, row: &mut Row<'_>) {
+    row(
+        "waiting",
+        format!(
+            "{} of events ({} at most, {} may be), the oldest {} ms old; {} of lines ({} may be)",
+            human_size(queues.held_bytes),
+            human_size(queues.held_most_bytes),
+            human_size(queues.held_ceiling_bytes),
+            queues.oldest_ms,
+            human_size(queues.pending_bytes),
+            human_size(queues.pending_ceiling_bytes)
+        ),
+    );
+    if queues.ring_bytes > 0 {
+        row(
+            "rings",
+            format!(
+                "{} of process records waited at most on one CPU ({} may)",
+                human_size(queues.ring_most_bytes),
+                human_size(queues.ring_bytes)
+            ),
+        );
+    }
+}
+
+fn tell_watched(health: &Health, row: &mut Row<'_>) {
+    row("watched", format!("{} paths, on", health.known.watches));
     for filesystem in &health.filesystems {
         let point = escaped(std::path::Path::new(&filesystem.point)).to_string();
         let (fstype, way) = (harmless(&filesystem.fstype), way(&filesystem.way));
@@ -145,7 +156,6 @@ fn told(health: &Health) -> String {
     for (number, watch) in health.watches.iter().enumerate() {
         row(if number == 0 { "watches" } else { "" }, watched(watch));
     }
-    text
 }
 
 fn watched(watch: &Watched) -> String {

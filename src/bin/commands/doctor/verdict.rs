@@ -182,9 +182,11 @@ mod tests {
         }
     }
 
+    type Spoil = fn(&mut FileEvent);
+
     #[test]
     fn each_wrong_field_is_named() {
-        let cases: [(fn(&mut FileEvent), &str); 6] = [
+        let cases: [(Spoil, &str); 6] = [
             (|event| event.pid = 0, "pid 0 instead of 77"),
             (
                 |event| event.cmd = "sh".into(),
