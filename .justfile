@@ -19,3 +19,6 @@ deny:
 
 release:
     cargo build --release --locked
+
+deb:
+    .packaging/deb
