@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use commands::{
-    Failure, Outcome, add, cd, changes, clean, completions, daemon, doctor, health, init, monitored,
-    policy, query, remove, say, tail, verify, watch, why,
+    Failure, Outcome, add, cd, changes, clean, completions, daemon, doctor, health, init,
+    monitored, policy, query, remove, say, tail, verify, watch, why,
 };
 
 /// A flight recorder for a Linux filesystem: what changed, when, and which process did it

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::io::Interest;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::alarm::Alarm;
@@ -88,6 +88,8 @@ fn record(
             let why = format!("capabilities that are needed no longer are kept: {error}");
             reporter.say(Level::Warning, &why);
         }
+        // Who reads `ready` may send one at once.
+        let signals = Signals::caught(manager)?;
         reporter.announce("Starting file trace monitor...");
         reporter.announce("ready");
         let (alive, core_ended) = tokio::sync::oneshot::channel::<()>();
@@ -101,11 +103,11 @@ fn record(
             .context("cannot start the core")?;
         // Events from between the marks and the first poll are there already.
         to_core.send(Message::Wake).ok();
-        manager.ready();
+        signals.manager.ready();
         let delay = config.test.read_delay;
         let stop = to_core.clone();
         let calling = tokio::spawn(hooks::serve(calls, to_core.clone()));
-        let attended = attend(feed, delay, control, to_core, reporter, &manager, core_ended).await;
+        let attended = attend(feed, delay, control, to_core, reporter, signals, core_ended).await;
         if let Err(error) = &attended {
             // The core holds a way to itself, for what trims its logs; nothing else would end it.
             stop.send(Message::Stop(error.to_string())).ok();
@@ -211,7 +213,7 @@ async fn attend(
     control: Control,
     to_core: Sender<Message>,
     reporter: &Arc<Reporter>,
-    manager: &Manager,
+    mut signals: Signals,
     mut core_ended: tokio::sync::oneshot::Receiver<()>,
 ) -> anyhow::Result<()> {
     let (commands, mut asked) = unbounded_channel();
@@ -234,14 +236,11 @@ async fn attend(
             forward.send(Message::Command(command, reply)).ok();
         }
     });
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
     let reason = loop {
         tokio::select! {
-            _ = terminate.recv() => break "SIGTERM".to_owned(),
-            _ = interrupt.recv() => break "SIGINT".to_owned(),
-            _ = hangup.recv() => reload(&to_core, manager),
+            _ = signals.terminate.recv() => break "SIGTERM".to_owned(),
+            _ = signals.interrupt.recv() => break "SIGINT".to_owned(),
+            _ = signals.hangup.recv() => reload(&to_core, &signals.manager),
             _ = &mut core_ended => break "the core ended".to_owned(),
             error = &mut reading_failed => {
                 let why = match error {
@@ -253,12 +252,33 @@ async fn attend(
             }
         }
     };
-    manager.stopping();
+    signals.manager.stopping();
     to_core.send(Message::Stop(reason)).ok();
     serving.abort();
     forwarding.abort();
     mounts.abort();
     Ok(())
+}
+
+/// The signals that mean something to the daemon, and who is told what comes of them.
+struct Signals {
+    manager: Manager,
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// From here on they are caught.
+    fn caught(manager: Manager) -> anyhow::Result<Self> {
+        let catch = |kind| signal(kind).context("cannot catch signals");
+        Ok(Self {
+            manager,
+            terminate: catch(SignalKind::terminate())?,
+            interrupt: catch(SignalKind::interrupt())?,
+            hangup: catch(SignalKind::hangup())?,
+        })
+    }
 }
 
 /// Has everything read again, and tells the service manager from when until when.
