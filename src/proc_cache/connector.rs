@@ -30,7 +30,7 @@ const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 /// What is wanted from the connector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub enum Wanted {
     /// Changes of effective uid.
     Users,
     /// All there is.
@@ -96,14 +96,7 @@ impl Connector {
                     return Err(cause(error));
                 }
             };
-            for message in NetlinkMessageIter::new(&self.room, len) {
-                match message {
-                    Ok(Some(event)) => out.extend(record(event, self.wanted)),
-                    Err(Error::Overrun) => out.push(lost(since, now)),
-                    // Control messages, and messages of other connectors, say nothing about processes.
-                    Ok(None) | Err(_) => {}
-                }
-            }
+            read_datagram(&self.room[..len], self.wanted, since, now, out);
         }
     }
 }
@@ -111,6 +104,24 @@ impl Connector {
 impl AsFd for Connector {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+/// Appends what a datagram of the connector says of processes; before `since` nothing is missing.
+pub fn read_datagram(
+    bytes: &[u8],
+    wanted: Wanted,
+    since: u64,
+    now: u64,
+    out: &mut Vec<ProcRecord>,
+) {
+    for message in NetlinkMessageIter::new(bytes, bytes.len()) {
+        match message {
+            Ok(Some(event)) => out.extend(record(event, wanted)),
+            Err(Error::Overrun) => out.push(lost(since, now)),
+            // Control messages, and messages of other connectors, say nothing about processes.
+            Ok(None) | Err(_) => {}
+        }
     }
 }
 

@@ -10,10 +10,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
 use super::connector::{self, Connector, Wanted};
-use super::names::Interner;
 use super::proc_fs;
 use super::record::{ProcChange, ProcRecord};
-use super::wire::{self, Side, SideWhat};
+use super::wire::SideBand;
 use crate::sys::clock;
 use crate::sys::perf::Ring;
 
@@ -98,7 +97,7 @@ pub struct ProcFeed {
     connector: Option<Connector>,
     /// Drained but younger than the last cut; see [`ProcFeed::drain`].
     held: Vec<ProcRecord>,
-    paths: Interner,
+    side_band: SideBand,
     knowledge: Knowledge,
     sources: Vec<Source>,
     cpus: String,
@@ -118,7 +117,7 @@ impl ProcFeed {
             rings: Vec::new(),
             connector: None,
             held: Vec::new(),
-            paths: Interner::default(),
+            side_band: SideBand::default(),
             knowledge: Knowledge::Nothing,
             sources: Vec::new(),
             cpus: fs::read_to_string(&options.online_cpus)?,
@@ -291,11 +290,11 @@ impl ProcFeed {
         let cut = clock::monotonic();
         for open in &mut self.rings {
             let since = std::mem::replace(&mut open.drained_at, cut);
-            let (held, paths) = (&mut self.held, &mut self.paths);
-            let was_full = open.ring.drain(|raw| {
-                held.extend(wire::parse(raw).map(|side| record(side, since, paths)));
+            let (held, side_band) = (&mut self.held, &mut self.side_band);
+            let may_lack = open.ring.drain(|raw| {
+                held.extend(side_band.read(raw, since));
             });
-            if was_full {
+            if may_lack {
                 let what = ProcChange::Doubt { since };
                 held.push(ProcRecord {
                     time: cut,
@@ -354,7 +353,7 @@ impl ProcFeed {
                 tid: pid,
                 what: ProcChange::ReadBack {
                     comm: entry.comm,
-                    exe: entry.exe.map(|path| self.paths.share(&path)),
+                    exe: entry.exe.map(|path| self.side_band.share(&path)),
                     read_at: clock::monotonic(),
                 },
             });
@@ -415,24 +414,6 @@ fn open_ring(cpu: u32, wanted: usize) -> io::Result<Option<Ring>> {
             }
             result => return result,
         }
-    }
-}
-
-fn record(side: Side<'_>, since: u64, paths: &mut Interner) -> ProcRecord {
-    let what = match side.what {
-        SideWhat::Fork { ppid, thread } => ProcChange::Fork { ppid, thread },
-        SideWhat::Exit => ProcChange::Exit,
-        SideWhat::Comm { comm, exec } => ProcChange::Comm { comm, exec },
-        SideWhat::Map { path } => ProcChange::Exe {
-            path: paths.share(path),
-        },
-        SideWhat::Lost { count } => ProcChange::Lost { count, since },
-    };
-    ProcRecord {
-        time: side.time,
-        pid: side.pid,
-        tid: side.tid,
-        what,
     }
 }
 

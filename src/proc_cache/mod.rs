@@ -25,8 +25,10 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+pub use connector::{Wanted, read_datagram};
 pub use feed::{About, FeedOptions, Knowledge, ProcFeed, Source};
 pub use lineage::Membership;
 pub use marker::{Moment, Part, Span};
 pub use record::{Comm, ProcChange, ProcRecord};
 pub use table::{ProcLimits, ProcStats, ProcTable, Who};
+pub use wire::SideBand;

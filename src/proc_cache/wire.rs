@@ -1,20 +1,57 @@
 //! Bytes of a perf ring -> values. No I/O; anything malformed is `None`.
 
-use super::record::Comm;
+use std::sync::Arc;
+
+use super::names::Interner;
+use super::record::{Comm, ProcChange, ProcRecord};
 use crate::sys::perf::{self, RawRecord};
+
+/// Reads the records of perf rings, and keeps the paths of programs once.
+#[derive(Debug, Default)]
+pub struct SideBand {
+    paths: Interner,
+}
+
+impl SideBand {
+    /// Reads a record of a ring in which nothing is missing before `since`; `None` for one that says
+    /// nothing of a process.
+    pub fn read(&mut self, raw: RawRecord<'_>, since: u64) -> Option<ProcRecord> {
+        let side = parse(raw)?;
+        let what = match side.what {
+            SideWhat::Fork { ppid, thread } => ProcChange::Fork { ppid, thread },
+            SideWhat::Exit => ProcChange::Exit,
+            SideWhat::Comm { comm, exec } => ProcChange::Comm { comm, exec },
+            SideWhat::Map { path } => ProcChange::Exe {
+                path: self.paths.share(path),
+            },
+            SideWhat::Lost { count } => ProcChange::Lost { count, since },
+        };
+        Some(ProcRecord {
+            time: side.time,
+            pid: side.pid,
+            tid: side.tid,
+            what,
+        })
+    }
+
+    /// The path as shared text.
+    pub(super) fn share(&mut self, path: &[u8]) -> Arc<str> {
+        self.paths.share(path)
+    }
+}
 
 /// A side-band record, still borrowing its path from the ring.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Side<'a> {
-    pub(super) time: u64,
-    pub(super) pid: u32,
-    pub(super) tid: u32,
-    pub(super) what: SideWhat<'a>,
+struct Side<'a> {
+    time: u64,
+    pid: u32,
+    tid: u32,
+    what: SideWhat<'a>,
 }
 
 /// What a side-band record says.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum SideWhat<'a> {
+enum SideWhat<'a> {
     Fork { ppid: u32, thread: u32 },
     Exit,
     Comm { comm: Comm, exec: bool },
@@ -23,7 +60,7 @@ pub(super) enum SideWhat<'a> {
 }
 
 /// Reads one record; `None` for kinds that are not wanted and for executable memory without a file.
-pub(super) fn parse(raw: RawRecord<'_>) -> Option<Side<'_>> {
+fn parse(raw: RawRecord<'_>) -> Option<Side<'_>> {
     // With sample_id_all and a sample type of TIME alone, each record ends in its time.
     let split = raw.body.len().checked_sub(8)?;
     let (body, time) = raw.body.split_at(split);

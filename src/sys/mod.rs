@@ -24,6 +24,7 @@ pub mod mount;
 pub mod netlink;
 pub mod perf;
 pub mod process;
+pub mod ring;
 pub mod statfs;
 pub mod terminal;
 

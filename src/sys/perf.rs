@@ -10,6 +10,8 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::cvt;
+use super::ring::Filled;
+pub use super::ring::RawRecord;
 
 /// `PERF_RECORD_LOST`: how many records did not fit.
 pub const RECORD_LOST: u32 = 2;
@@ -45,7 +47,6 @@ const USE_CLOCKID: u64 = 1 << 25;
 const DATA_HEAD: usize = 1024;
 const DATA_TAIL: usize = 1032;
 
-const HEADER: usize = 8;
 /// An MMAP2 record with a path of PATH_MAX bytes is the largest there is.
 const LARGEST: u64 = 4096 + 128;
 
@@ -88,17 +89,6 @@ pub struct Ring {
 // SAFETY: the mapping belongs to this value alone and is not tied to a thread; everything that
 // moves the tail takes `&mut self`.
 unsafe impl Send for Ring {}
-
-/// One record as it lies in the ring.
-#[derive(Clone, Copy, Debug)]
-pub struct RawRecord<'a> {
-    /// `RECORD_*`.
-    pub kind: u32,
-    /// Flag bits, their meaning depends on the kind.
-    pub misc: u16,
-    /// What follows the header; its last eight bytes are the record's time.
-    pub body: &'a [u8],
-}
 
 impl Ring {
     /// Opens the side band of `cpu` with a ring of `size` bytes (a power of two, at least a page).
@@ -174,41 +164,25 @@ impl Ring {
     }
 
     /// Hands every record that is complete now to `each`, oldest first, and frees its room. Returns
-    /// whether a record may have found no room: how many did, the kernel says only when it writes
-    /// the next one that fits.
-    pub fn drain(&mut self, mut each: impl FnMut(RawRecord<'_>)) -> bool {
+    /// whether a record may be missing: one may have found no room (how many did, the kernel says only
+    /// when it writes the next one that fits), or something lay there that is no record.
+    pub fn drain(&mut self, each: impl FnMut(RawRecord<'_>)) -> bool {
         // The kernel stores data_head after the records it covers: acquire makes them visible.
         let head = self.word(DATA_HEAD).load(Ordering::Acquire);
-        self.most = self.most.max(head - self.tail);
-        let was_full = head - self.tail + LARGEST > self.size as u64;
+        self.most = self.most.max(head.wrapping_sub(self.tail));
+        let filled = Filled {
+            size: self.size,
+            tail: self.tail,
+            head,
+        };
+        let was_full = head.wrapping_sub(self.tail).saturating_add(LARGEST) > self.size as u64;
         let mut seam = std::mem::take(&mut self.seam);
-        while self.tail < head {
-            let at = (self.tail % self.size as u64) as usize;
-            // Records are multiples of eight bytes long, so a header never crosses the end.
-            let header = self.bytes(at, HEADER);
-            let kind = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]);
-            let misc = u16::from_ne_bytes([header[4], header[5]]);
-            let len = usize::from(u16::from_ne_bytes([header[6], header[7]]));
-            if len < HEADER || len as u64 > head - self.tail {
-                self.tail = head;
-                break;
-            }
-            let body = if at + len <= self.size {
-                self.bytes(at + HEADER, len - HEADER)
-            } else {
-                let first = self.size - at - HEADER;
-                seam.clear();
-                seam.extend_from_slice(self.bytes(at + HEADER, first));
-                seam.extend_from_slice(self.bytes(0, len - HEADER - first));
-                &seam
-            };
-            each(RawRecord { kind, misc, body });
-            self.tail += len as u64;
-        }
+        let was_whole = filled.walk(&mut seam, |from, len| self.bytes(from, len), each);
         self.seam = seam;
+        self.tail = head;
         // Release: the kernel may overwrite what lies before the tail only after we have read it.
         self.word(DATA_TAIL).store(self.tail, Ordering::Release);
-        was_full
+        was_full || !was_whole
     }
 
     fn word(&self, offset: usize) -> &AtomicU64 {
