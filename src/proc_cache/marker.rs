@@ -441,7 +441,8 @@ fn changed(line: &[Stop<'_>]) -> bool {
     let mut users = pairs().filter(|(old, new)| old.uid != new.uid);
     let first = line[0].version;
     let is_start = first.traits.has(Traits::EXEC) && !first.traits.has(Traits::RAISED);
-    let gave_up = |(_, new): (_, &Version)| is_start && new.since <= first.since + FIRST_STEPS;
+    let gave_up =
+        |(_, new): (_, &Version)| is_start && new.since <= first.since.saturating_add(FIRST_STEPS);
     names > 0 || users.next().is_some_and(|change| !gave_up(change)) || users.next().is_some()
 }
 
@@ -449,5 +450,5 @@ fn changed(line: &[Stop<'_>]) -> bool {
 pub(super) fn unsettled(version: &Version, when: u64) -> bool {
     version.traits.has(Traits::EXEC)
         && version.read_at != 0
-        && when <= version.read_at + SETTLED_AFTER
+        && when <= version.read_at.saturating_add(SETTLED_AFTER)
 }

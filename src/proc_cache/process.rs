@@ -343,7 +343,7 @@ impl Process {
         let at = self.index_at(time);
         let before = &self.versions[at];
         let settled = match before.mapped_at {
-            0 => before.since + EXEC_LASTS,
+            0 => before.since.saturating_add(EXEC_LASTS),
             mapped => mapped,
         };
         // A set-user-id program gets its uid within its exec, before its first instruction.

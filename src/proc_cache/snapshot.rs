@@ -91,7 +91,7 @@ impl ProcTable {
         let same = known
             .and_then(|id| self.lives.get(id))
             .is_some_and(|life| match life.start {
-                0 => life.alive() && start <= life.born + START_ERROR,
+                0 => life.alive() && start <= life.born.saturating_add(START_ERROR),
                 ticks => ticks == entry.start,
             });
         match known.filter(|_| same) {
@@ -188,7 +188,7 @@ impl ProcTable {
             .collect();
         for (id, ppid, born) in orphans {
             // Start times are coarse, so a parent may seem a little younger than its child.
-            let parent = self.lives.born_by(ppid, born + START_ERROR);
+            let parent = self.lives.born_by(ppid, born.saturating_add(START_ERROR));
             if parent.is_some_and(|parent| !self.descends(parent, id)) {
                 self.lives.adopt(id, parent);
             }

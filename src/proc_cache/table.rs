@@ -286,7 +286,8 @@ impl ProcTable {
 
     fn fork(&mut self, pid: u32, ppid: u32, thread: u32, time: u64) {
         let newest = self.lives.newest(pid).and_then(|id| self.lives.get(id));
-        if newest.is_some_and(|life| life.born > time + super::snapshot::START_ERROR) {
+        if newest.is_some_and(|life| life.born > time.saturating_add(super::snapshot::START_ERROR))
+        {
             // So late that the pid has had another life since.
             return;
         }
@@ -344,8 +345,8 @@ impl ProcTable {
         }
         // The same life, met in /proc or in a record before its birth was heard of: all that has
         // happened to it since will be heard of, too.
-        before.expired =
-            before.read_at >= time && before.born + super::snapshot::START_ERROR >= time;
+        before.expired = before.read_at >= time
+            && before.born.saturating_add(super::snapshot::START_ERROR) >= time;
         before.gone = time;
         if before.expired && before.children == 0 {
             self.lives.remove(id);

@@ -589,3 +589,23 @@ fn pending_names_are_bounded() {
     );
     assert_eq!(at(&mut table, 2000), exact("999"));
 }
+
+#[test]
+fn times_at_the_end_of_the_clock_are_times() {
+    let mut table = table();
+    let end = u64::MAX;
+    apply(
+        &mut table,
+        &[
+            fork(end, 50, 1),
+            exec(end, 50, "sh"),
+            map(end, 50, "/bin/sh"),
+        ],
+    );
+    apply(
+        &mut table,
+        &[fork(end, 50, 1), euid(end, 50, 0), exit(end, 50)],
+    );
+    let chain = table.chain(50, end);
+    assert_eq!(chain, "50|unknown|root;1|unknown|unknown");
+}
