@@ -318,14 +318,19 @@ impl ProcTable {
             }
             None => self.blank(time),
         };
+        let serial_of = |table: &Self, id| table.lives.get(id).map(|life| life.serial);
+        let serial = parent.and_then(|id| serial_of(self, id));
+        self.retire_before(pid, time);
         let mut life = Process::new(pid, ppid, time, first);
-        life.parent = parent;
+        // The life that has ended may have been the parent's own, or the last that needed it: then its
+        // place is free, and the next to take it would pass for the parent. It may be this one.
+        life.parent = parent.filter(|id| serial_of(self, *id) == serial);
         life.of_thread = of_thread;
         life.birth_seen = true;
-        life.depth = parent
+        life.depth = life
+            .parent
             .and_then(|id| self.lives.get(id))
-            .map_or(0, |life| life.depth + 1);
-        self.retire_before(pid, time);
+            .map_or(0, |parent| parent.depth + 1);
         let id = self.lives.insert(life);
         if self.lives.get(id).is_some_and(|life| life.depth > DEEPEST) {
             self.shorten(id);

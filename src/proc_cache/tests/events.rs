@@ -591,6 +591,14 @@ fn pending_names_are_bounded() {
 }
 
 #[test]
+fn a_process_that_is_said_to_be_its_own_parent_makes_no_ring() {
+    let mut table = table();
+    // The life is replaced by its birth, and so is the parent that the birth names.
+    apply(&mut table, &[exec(0, 50, "sh"), fork(0, 50, 50)]);
+    assert_eq!(table.chain(50, MS), "50|sh|unknown;50|unknown|unknown");
+}
+
+#[test]
 fn times_at_the_end_of_the_clock_are_times() {
     let mut table = table();
     let end = u64::MAX;
