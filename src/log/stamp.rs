@@ -59,7 +59,12 @@ pub fn parse_time(text: &[u8]) -> Option<WallTime> {
     let offset = parse_zone(zone)?;
     let seconds =
         days_from_civil(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second - offset;
-    seconds.checked_mul(NANOS)?.checked_add(nanos).map(WallTime)
+    let time = match seconds.checked_mul(NANOS) {
+        Some(time) => time.checked_add(nanos),
+        // Of the first second that there is, only the end can be counted.
+        None => i64::try_from(i128::from(seconds) * i128::from(NANOS) + i128::from(nanos)).ok(),
+    };
+    time.map(WallTime)
 }
 
 fn parse_fraction(rest: &[u8]) -> Option<(i64, &[u8])> {
@@ -204,6 +209,19 @@ mod tests {
             "2026-05-01T00:00:00Zx",
         ] {
             assert_eq!(at(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_ends_of_time_are_read_back() {
+        for time in [i64::MIN, i64::MIN + 1, i64::MAX] {
+            assert_eq!(parse_time(written(time).as_bytes()), Some(WallTime(time)));
+        }
+        for beyond in [
+            "1677-09-21T00:12:43.145224191Z",
+            "2262-04-11T23:47:16.854775808Z",
+        ] {
+            assert_eq!(parse_time(beyond.as_bytes()), None);
         }
     }
 
