@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::str;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -269,7 +270,8 @@ impl Contents {
 }
 
 fn watches_of(line: &[u8]) -> anyhow::Result<(GroupName, Vec<Watch>)> {
-    let read: GroupLine = serde_json::from_slice(line)?;
+    // From bytes, what stands under unknown keys would not be looked at, and be lost when it is written.
+    let read: GroupLine = serde_json::from_str(str::from_utf8(line)?)?;
     let group: GroupName = read.cmd.parse()?;
     let watches = read
         .paths
@@ -365,6 +367,18 @@ mod tests {
         expected.extend_from_slice(poison.as_bytes());
         expected.extend_from_slice(b"{\"cmd\":\"b\",\"paths\":{\"/b\":{\"recursive\":false}}}\n");
         assert_eq!(fs::read(store.path()).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_line_that_is_not_utf8_is_bad_wherever_that_stands() {
+        let odd = b"{\"cmd\":\"a\",\"paths\":{\"/1\":{\"later\":\"\xff\"}}}\n";
+        let (_dir, store) = store_with(odd);
+        let (set, bad) = store.load().unwrap();
+        assert_eq!((set.watches.len(), bad.len()), (0, 1));
+        store
+            .edit(|set| Ok(set.add_or_replace(watch("b", "/2"))))
+            .unwrap();
+        assert!(fs::read(store.path()).unwrap().starts_with(odd));
     }
 
     #[test]
