@@ -158,16 +158,38 @@ impl Config {
         Self::of(&Surroundings::of_process(), flags)
     }
 
+    /// Reads `text` as what the file of the user `uid` holds, with nothing else around: for whoever wants to
+    /// know whether it is right.
+    pub fn of_text(text: &str, home: &Path, uid: u32) -> anyhow::Result<Self> {
+        let person = Person {
+            uid,
+            owner: None,
+            home: home.to_owned(),
+            config_dir: home.join(".config"),
+        };
+        let config_file = person.config_file();
+        let file = File::parse(text, &config_file)?;
+        Self::assemble(person, &file, &CacheSettings::default(), "")
+    }
+
     fn of(around: &Surroundings, flags: &CacheSettings) -> anyhow::Result<Self> {
         let person = around.person();
-        let config_file = person.config_dir.join("fsmon/fsmon.toml");
-        let file = File::read(&config_file)?;
+        let file = File::read(&person.config_file())?;
+        Self::assemble(person, &file, flags, &around.test)
+    }
+
+    fn assemble(
+        person: Person,
+        file: &File,
+        flags: &CacheSettings,
+        test: &str,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
-            paths: file.paths(config_file, &person)?,
+            paths: file.paths(&person)?,
             cache: cache_config(&file.cache, flags)?,
             capture: file.capture()?,
             logging: file.logging()?,
-            test: TestSwitches::parse(&around.test)?,
+            test: TestSwitches::parse(test)?,
             home: person.home,
             owner: person.owner,
             uid: person.uid,
@@ -249,6 +271,10 @@ impl Surroundings {
 }
 
 impl Person {
+    fn config_file(&self) -> PathBuf {
+        self.config_dir.join("fsmon/fsmon.toml")
+    }
+
     fn expand(&self, typed: &str, key: &str) -> anyhow::Result<PathBuf> {
         let typed = typed.replace("<UID>", &self.uid.to_string());
         let path = match typed.strip_prefix('~') {
@@ -260,6 +286,11 @@ impl Person {
         ensure!(
             path.is_absolute(),
             "{key}: '{}' is not an absolute path",
+            typed.escape_debug()
+        );
+        ensure!(
+            !typed.contains('\0'),
+            "{key}: '{}' holds a NUL",
             typed.escape_debug()
         );
         Ok(path)
@@ -303,20 +334,27 @@ struct CaptureSettings {
 
 impl File {
     fn read(path: &Path) -> anyhow::Result<Self> {
-        let shown = path.display().to_string();
-        let shown = shown.escape_debug();
-        let text = match fs::read_to_string(path) {
+        match fs::read_to_string(path) {
             Err(error)
                 if matches!(
                     error.kind(),
                     io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
                 ) =>
             {
-                return Ok(Self::default());
+                Ok(Self::default())
             }
-            read => read.with_context(|| format!("cannot read the config file '{shown}'"))?,
-        };
-        toml::from_str(&text).map_err(|error| {
+            Err(error) => Err(error).with_context(|| {
+                let shown = path.display().to_string();
+                format!("cannot read the config file '{}'", shown.escape_debug())
+            }),
+            Ok(text) => Self::parse(&text, path),
+        }
+    }
+
+    fn parse(text: &str, path: &Path) -> anyhow::Result<Self> {
+        toml::from_str(text).map_err(|error| {
+            let shown = path.display().to_string();
+            let shown = shown.escape_debug();
             let before = error
                 .span()
                 .and_then(|span| text.get(..span.start))
@@ -327,7 +365,7 @@ impl File {
         })
     }
 
-    fn paths(&self, config_file: PathBuf, person: &Person) -> anyhow::Result<Paths> {
+    fn paths(&self, person: &Person) -> anyhow::Result<Paths> {
         let at = |given: &Option<String>, usual: &str, key: &str| {
             person.expand(given.as_deref().unwrap_or(usual), key)
         };
@@ -339,7 +377,7 @@ impl File {
         );
         let log_dir = at(&self.logging.path, "~/.local/state/fsmon", "[logging] path")?;
         Ok(Paths {
-            config_file,
+            config_file: person.config_file(),
             store_file: at(
                 &self.monitored.path,
                 "~/.local/share/fsmon/monitored.jsonl",
@@ -681,6 +719,12 @@ mod tests {
             (unprivileged.person().uid, unprivileged.person().owner),
             (7, None)
         );
+    }
+
+    #[test]
+    fn a_path_that_no_file_can_have_is_refused() {
+        let text = "[logging]\npath = \"/a\\u0000b\"\n";
+        assert_eq!(complaint(text), "[logging] path: '/a\\0b' holds a NUL");
     }
 
     #[test]
