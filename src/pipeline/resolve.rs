@@ -203,28 +203,65 @@ fn first_unplaced(window: &Window, tree: &DirTree) -> usize {
 
 /// Whether every directory above has a place.
 pub(super) fn is_placed_for_good(tree: &DirTree, mut dir: NodeId) -> bool {
-    for _ in 0..MAX_DEPTH {
+    let mut climb = Climb::from(dir);
+    loop {
         match tree.place(dir) {
             Place::Unknown => return false,
             Place::Top => return true,
             Place::In { parent, .. } => dir = parent,
         }
+        if climb.goes_round(dir) {
+            return false;
+        }
     }
-    false
 }
 
 /// Whether the path can be told: every directory above has a place, or never will have one.
 fn is_placed(tree: &DirTree, mut dir: NodeId) -> bool {
-    for _ in 0..MAX_DEPTH {
+    let mut climb = Climb::from(dir);
+    loop {
         match tree.place(dir) {
             Place::Unknown => return tree.is_given_up(dir),
             Place::Top => return true,
             Place::In { parent, .. } => dir = parent,
         }
+        if climb.goes_round(dir) {
+            return true;
+        }
     }
-    true
 }
 
-/// More levels than any path can have: PATH_MAX bytes hold 2048 names, and a directory can be
-/// moved below a path that is nearly as long. Ends a walk through a tree that has a ring in it.
-pub(super) const MAX_DEPTH: usize = 1 << 16;
+/// Ends a walk upwards through a tree that has a ring in it: what was said at different times need not
+/// fit together.
+///
+/// Brent's way: one directory is remembered, and after twice as many steps as before another one, so
+/// that a ring is noticed after a few times its length and what leads to it.
+pub(super) struct Climb {
+    remembered: NodeId,
+    steps: usize,
+    until: usize,
+}
+
+impl Climb {
+    pub(super) fn from(dir: NodeId) -> Self {
+        Self {
+            remembered: dir,
+            steps: 0,
+            until: 1,
+        }
+    }
+
+    /// Whether the walk has come here before; to be asked at each step.
+    pub(super) fn goes_round(&mut self, dir: NodeId) -> bool {
+        if dir == self.remembered {
+            return true;
+        }
+        self.steps += 1;
+        if self.steps == self.until {
+            self.remembered = dir;
+            self.steps = 0;
+            self.until *= 2;
+        }
+        false
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use super::resolve::{MAX_DEPTH, is_placed_for_good};
+use super::resolve::{Climb, is_placed_for_good};
 use crate::dir_cache::{DirTree, NodeId, Place};
 use crate::event::TypeSet;
 use crate::filters::scope::Scope;
@@ -184,8 +184,14 @@ pub(super) fn paths_of(
     // Names from the directory upwards, each with its slash, the whole turned round at the end.
     let mut names: SmallVec<[NodeId; 16]> = SmallVec::new();
     let mut at = dir;
-    for _ in 0..MAX_DEPTH {
-        for point in mounts.get(&at).into_iter().flatten() {
+    let mut climb = Climb::from(dir);
+    loop {
+        let points = mounts.get(&at);
+        // In a ring each lap would add a path, and each longer than the one before.
+        if points.is_some() && names.contains(&at) {
+            break;
+        }
+        for point in points.into_iter().flatten() {
             let mut path = point.to_vec();
             for node in names.iter().rev() {
                 if let Place::In { name, .. } = tree.place(*node) {
@@ -200,6 +206,9 @@ pub(super) fn paths_of(
         };
         names.push(at);
         at = parent;
+        if climb.goes_round(at) {
+            break;
+        }
     }
     paths
 }

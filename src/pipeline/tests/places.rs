@@ -247,6 +247,18 @@ fn there_and_back_and_there_again_is_found_out() {
 }
 
 #[test]
+fn a_mount_in_a_ring_of_directories_has_one_path() {
+    let mut bench = Bench::everything();
+    // What was said at different times: the mounted directory is below what is below it.
+    let lines = bench.read(&[
+        entry(bits::CREATE | bits::ONDIR, P, "top", "a", "D"),
+        rename(bits::ONDIR, P, ("D", "x"), ("D", "up"), "top"),
+        entry(bits::CREATE, P, "D", "f", "f1"),
+    ]);
+    assert_eq!(lines.last().unwrap(), "CREATE /m/a/f p");
+}
+
+#[test]
 fn a_replaced_file_ends_at_the_name_it_lost() {
     let mut bench = Bench::everything();
     let lines = bench.read(&[
