@@ -98,6 +98,10 @@ impl Pipeline {
                 continue;
             };
             self.routes.clear();
+            if self.is_left_out(deed.pid, deed.span.to) {
+                self.counts.own += 1;
+                continue;
+            }
             self.tell_inferred_move(was, is, deed, sink);
         }
         !self.window.is_empty() || !self.window.unknown.is_empty()

@@ -247,6 +247,22 @@ fn there_and_back_and_there_again_is_found_out() {
 }
 
 #[test]
+fn there_and_back_by_the_recorder_itself_is_left_out() {
+    let mut bench = Bench::everything();
+    bench.read(&[entry(bits::CREATE | bits::ONDIR, P, "top", "a", "D")]);
+    bench.table.places.insert(b"D".to_vec(), is_in("top", "b"));
+    let lines = bench.read(&[
+        rename(bits::ONDIR, US, ("top", "a"), ("top", "b"), "D"),
+        rename(bits::ONDIR, US, ("top", "b"), ("top", "a"), "D"),
+    ]);
+    assert_eq!(lines, Vec::<String>::new());
+    assert_eq!(
+        bench.read(&[entry(bits::CREATE, P, "D", "f", "f1")]),
+        ["CREATE /m/b/f p"]
+    );
+}
+
+#[test]
 fn a_mount_in_a_ring_of_directories_has_one_path() {
     let mut bench = Bench::everything();
     // What was said at different times: the mounted directory is below what is below it.
