@@ -37,6 +37,8 @@ mod ground;
 mod groups;
 #[path = "kernel/hooks.rs"]
 mod hooks;
+#[path = "kernel/jobs.rs"]
+mod jobs;
 #[path = "kernel/kinds.rs"]
 mod kinds;
 #[path = "kernel/late.rs"]
@@ -55,6 +57,8 @@ mod logs;
 mod migration;
 #[path = "kernel/nasty.rs"]
 mod nasty;
+#[path = "kernel/plans.rs"]
+mod plans;
 #[path = "kernel/policies.rs"]
 mod policies;
 #[path = "kernel/processes.rs"]
@@ -106,7 +110,7 @@ use libtest_mimic::{Arguments, Trial};
 use ground::Fs;
 
 fn main() -> ExitCode {
-    if workers::is_worker() {
+    if jobs::is_worker() {
         return ExitCode::SUCCESS;
     }
     let mut arguments = Arguments::from_args();

@@ -1,10 +1,9 @@
 //! Create, write, close, rename, unlink, ten thousand times by one process.
 
-use std::path::Path;
-
 use crate::Suite;
 use crate::actor::Actor;
 use crate::ground::{Fs, Ground};
+pub(crate) use crate::plans::churn as plan;
 use crate::recorder::Home;
 use crate::workers::{Worker, together};
 
@@ -21,16 +20,6 @@ pub(crate) fn list(suite: &mut Suite) {
         suite.on(kind, "churn_legacy", |kind| {
             churn(kind, Some("legacy-fanotify"), FILES / 5)
         });
-    }
-}
-
-/// The operations, in their order.
-pub(crate) fn plan(actor: &mut Actor, root: &Path, files: usize) {
-    let top = actor.known(root);
-    for number in 0..files {
-        let file = actor.write(top, format!("a{number}"));
-        actor.rename(file, top, format!("b{number}"));
-        actor.unlink(file);
     }
 }
 

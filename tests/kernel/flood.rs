@@ -4,12 +4,12 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 
 use crate::Suite;
 use crate::ground::{Fs, Ground};
 use crate::lines::Line;
+pub(crate) use crate::plans::flood as work;
 use crate::recorder::Home;
 use crate::truth::Report;
 use crate::workers::{Worker, together};
@@ -21,22 +21,6 @@ pub(crate) fn list(suite: &mut Suite) {
     for kind in Fs::MAIN {
         suite.on(kind, "flood", all_of_a_flood);
         suite.on(kind, "flood_beyond_the_ceiling", beyond_the_ceiling);
-    }
-}
-
-/// Creates and removes files in `dir`, nothing else.
-pub(crate) fn work(dir: &Path, files: usize) {
-    for number in 0..files {
-        let path = dir.join(number.to_string());
-        mknodat(
-            CWD,
-            &path,
-            FileType::RegularFile,
-            Mode::from_raw_mode(0o644),
-            0,
-        )
-        .unwrap();
-        fs::remove_file(&path).unwrap();
     }
 }
 

@@ -107,7 +107,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Vec<Line> {
     lines
 }
 
-fn one(row: &str) -> Result<Line, String> {
+/// Reads one line as strictly.
+pub(crate) fn one(row: &str) -> Result<Line, String> {
     let mut scan = Scan { rest: row };
     let mut line = Line {
         time: scan.text("{\"time\":")?,
@@ -116,11 +117,7 @@ fn one(row: &str) -> Result<Line, String> {
     if line.time.len() != 30 || !line.time.ends_with('Z') {
         return Err(format!("time is '{}'", line.time));
     }
-    let kind = scan.text(",\"event_type\":")?;
-    line.kind = KINDS
-        .into_iter()
-        .find(|known| *known == kind)
-        .ok_or_else(|| format!("type '{kind}'"))?;
+    line.kind = kind_named(&scan.text(",\"event_type\":")?)?;
     line.path = scan.text(",\"path\":")?.into_bytes();
     line.pid = scan.number(",\"pid\":")?;
     line.cmd = scan.text(",\"cmd\":")?;
@@ -154,6 +151,12 @@ fn one(row: &str) -> Result<Line, String> {
     } else {
         Err(format!("unexpected '{}'", scan.rest))
     }
+}
+
+/// The type of that name.
+pub(crate) fn kind_named(name: &str) -> Result<&'static str, String> {
+    let known = KINDS.into_iter().find(|known| *known == name);
+    known.ok_or_else(|| format!("type '{name}'"))
 }
 
 struct Scan<'a> {

@@ -6,13 +6,10 @@ use std::path::Path;
 use crate::Suite;
 use crate::actor::Actor;
 use crate::ground::{Fs, Ground};
+use crate::plans::{make, remove};
 use crate::recorder::Home;
 use crate::truth::check_tree_order;
 use crate::workers::{Worker, together};
-
-const DEPTH: usize = 4;
-const FAN_OUT: usize = 5;
-const FILES: usize = 8;
 
 pub(crate) fn list(suite: &mut Suite) {
     for kind in Fs::ALL {
@@ -42,43 +39,15 @@ pub(crate) fn plan(actor: &mut Actor, root: &Path, what: &str) {
         // What is there already, with a book that nobody reads.
         let mut unread = Actor::book(Path::new("/nowhere"));
         unread.known(root);
-        let tree = make(&mut unread, 0, b"t".to_vec(), 0);
+        let tree = make(&mut unread, 0, "t");
         actor.take_nodes(&unread);
         remove(actor, &tree);
         return;
     }
-    let tree = make(actor, top, b"t".to_vec(), 0);
+    let tree = make(actor, top, "t");
     if what == "both" {
         remove(actor, &tree);
     }
-}
-
-struct Tree {
-    dir: usize,
-    files: Vec<usize>,
-    below: Vec<Self>,
-}
-
-fn make(actor: &mut Actor, parent: usize, name: Vec<u8>, depth: usize) -> Tree {
-    let dir = actor.mkdir(parent, name);
-    let files = (0..FILES)
-        .map(|number| actor.write(dir, format!("f{number}")))
-        .collect();
-    let branches = if depth == DEPTH { 0 } else { FAN_OUT };
-    let below = (0..branches)
-        .map(|number| make(actor, dir, format!("d{number}").into_bytes(), depth + 1))
-        .collect();
-    Tree { dir, files, below }
-}
-
-fn remove(actor: &mut Actor, tree: &Tree) {
-    for below in &tree.below {
-        remove(actor, below);
-    }
-    for file in &tree.files {
-        actor.unlink(*file);
-    }
-    actor.rmdir(tree.dir);
 }
 
 /// The tree is there before the daemon looks.
@@ -151,7 +120,7 @@ fn never_seen(kind: Fs) {
     let mut unread = Actor::book(Path::new("/nowhere"));
     unread.known(&outside);
     unread.known(&inside);
-    let tree = make(&mut unread, from, b"t".to_vec(), 0);
+    let tree = make(&mut unread, from, "t");
     actor.take_nodes(&unread);
     actor.rename(tree.dir, to, "t");
     remove(&mut actor, &tree);

@@ -7,14 +7,14 @@ use std::path::Path;
 use rustix::process::Signal;
 
 use crate::Suite;
-use crate::actor::{Actor, Dice};
+use crate::actor::Actor;
 use crate::ground::{Fs, Ground};
+pub(crate) use crate::plans::storm as plan;
 use crate::recorder::Home;
 use crate::truth::Truth;
 use crate::workers::{Worker, together};
 
 const WORKERS: usize = 4;
-const STEPS: usize = 5_000;
 
 pub(crate) fn list(suite: &mut Suite) {
     for kind in Fs::MAIN {
@@ -24,188 +24,6 @@ pub(crate) fn list(suite: &mut Suite) {
     }
     suite.on(Fs::Tmpfs, "renames_legacy", renames_legacy);
     suite.on(Fs::Ext4, "renames_legacy", renames_legacy);
-}
-
-/// One worker's operations in `root/wN`, with the seed N; what is moved out goes to `outside/wN`.
-pub(crate) fn plan(actor: &mut Actor, root: &Path, outside: &Path, seed: usize) {
-    let top = actor.known(&root.join(format!("w{seed}")));
-    let away = actor.known(&outside.join(format!("w{seed}")));
-    let mut storm = Storm {
-        actor,
-        dice: Dice::new(seed as u64 + 1),
-        next: 0,
-        dirs: Vec::new(),
-        files: Vec::new(),
-        top,
-    };
-    for _ in 0..3 {
-        let mut parent = top;
-        for _ in 0..4 {
-            parent = storm.mkdir(parent);
-        }
-    }
-    for _ in 0..STEPS {
-        storm.step(away);
-    }
-}
-
-struct Storm<'a> {
-    actor: &'a mut Actor,
-    dice: Dice,
-    next: usize,
-    /// Directories with their parents.
-    dirs: Vec<(usize, usize)>,
-    files: Vec<usize>,
-    top: usize,
-}
-
-impl Storm<'_> {
-    fn step(&mut self, away: usize) {
-        match self.dice.roll(100) {
-            0..45 => self.write(),
-            45..72 => self.rename(),
-            72..77 => self.exchange(),
-            77..81 => self.over_an_empty_directory(),
-            81..86 => self.there_and_back(),
-            86..90 => self.out_and_in(away),
-            90..96 => self.unlink(),
-            96..98 => {
-                let parent = self.some_dir();
-                self.mkdir(parent);
-            }
-            _ => self.made_and_removed(),
-        }
-    }
-
-    fn name(&mut self, lead: &str) -> String {
-        self.next += 1;
-        format!("{lead}{}", self.next)
-    }
-
-    fn some_dir(&mut self) -> usize {
-        let at = self.dice.roll(self.dirs.len());
-        self.dirs[at].0
-    }
-
-    fn mkdir(&mut self, parent: usize) -> usize {
-        let name = self.name("d");
-        let dir = self.actor.mkdir(parent, name);
-        self.dirs.push((dir, parent));
-        dir
-    }
-
-    fn write(&mut self) {
-        let dir = self.some_dir();
-        let name = self.name("f");
-        let file = self.actor.write(dir, name);
-        self.files.push(file);
-    }
-
-    /// Renames a directory, often with all that is below it, to where it is not below itself.
-    fn rename(&mut self) {
-        let dir = self.some_dir();
-        let at = self.dice.roll(self.dirs.len() + 1);
-        let mut parent = self.dirs.get(at).map_or(self.top, |known| known.0);
-        if self.is_below(parent, dir) {
-            parent = self.parent_of(dir);
-        }
-        let name = self.name("r");
-        self.actor.rename(dir, parent, name);
-        self.set_parent(dir, parent);
-    }
-
-    fn exchange(&mut self) {
-        let (one, two) = (self.some_dir(), self.some_dir());
-        if self.is_below(one, two) || self.is_below(two, one) {
-            return;
-        }
-        self.actor.exchange(one, two);
-        let (first, second) = (self.parent_of(one), self.parent_of(two));
-        self.set_parent(one, second);
-        self.set_parent(two, first);
-        self.write();
-        // The same exchange twice would be merged by the kernel; a new name for one makes the next another.
-        let name = self.name("x");
-        self.actor.rename(one, second, name);
-    }
-
-    fn over_an_empty_directory(&mut self) {
-        let dir = self.some_dir();
-        let parent = self.parent_of(dir);
-        let name = self.name("e");
-        let empty = self.actor.mkdir(parent, name);
-        self.actor.rename_over(dir, empty);
-    }
-
-    fn there_and_back(&mut self) {
-        let dir = self.some_dir();
-        let parent = self.parent_of(dir);
-        let (stay, away) = (self.name("s"), self.name("t"));
-        self.actor.rename(dir, parent, &stay);
-        self.write();
-        self.actor.rename(dir, parent, &away);
-        self.write();
-        self.actor.rename(dir, parent, &stay);
-    }
-
-    fn out_and_in(&mut self, away: usize) {
-        let dir = self.some_dir();
-        let parent = self.parent_of(dir);
-        let (out, back) = (self.name("o"), self.name("b"));
-        self.actor.rename(dir, away, out);
-        // Where nobody watches: must not be told, and what is written there must be known afterwards.
-        self.write();
-        let name = self.name("n");
-        let inner = self.actor.mkdir(dir, name);
-        self.dirs.push((inner, dir));
-        self.actor.rename(dir, parent, back);
-        self.write();
-    }
-
-    fn unlink(&mut self) {
-        if !self.files.is_empty() {
-            let at = self.dice.roll(self.files.len());
-            let file = self.files.swap_remove(at);
-            self.actor.unlink(file);
-        }
-    }
-
-    fn made_and_removed(&mut self) {
-        let parent = self.some_dir();
-        let name = self.name("m");
-        let dir = self.actor.mkdir(parent, name);
-        let name = self.name("f");
-        let file = self.actor.write(dir, name);
-        self.actor.unlink(file);
-        self.actor.rmdir(dir);
-    }
-
-    fn parent_of(&self, dir: usize) -> usize {
-        self.dirs
-            .iter()
-            .find(|known| known.0 == dir)
-            .expect("a known directory")
-            .1
-    }
-
-    fn set_parent(&mut self, dir: usize, parent: usize) {
-        self.dirs
-            .iter_mut()
-            .find(|known| known.0 == dir)
-            .expect("a known directory")
-            .1 = parent;
-    }
-
-    fn is_below(&self, dir: usize, ancestor: usize) -> bool {
-        let mut at = dir;
-        while at != self.top {
-            if at == ancestor {
-                return true;
-            }
-            at = self.parent_of(at);
-        }
-        false
-    }
 }
 
 fn storm(kind: Fs) {

@@ -125,7 +125,16 @@ impl Truth {
 
     /// Panics with the differences when `lines` are not what happened.
     pub(crate) fn check(&self, lines: &[Line]) {
-        let mut report = Report::default();
+        self.compare(lines).panic_if_any(lines.len());
+    }
+
+    /// The differences between `lines` and what happened.
+    pub(crate) fn compare(&self, lines: &[Line]) -> Report {
+        let least: usize = self.slots.values().map(|slot| slot.least as usize).sum();
+        let mut report = Report {
+            due: least + self.either.len(),
+            ..Report::default()
+        };
         let mut seen: HashMap<Key, u32> = HashMap::with_capacity(self.slots.len());
         let mut reached: HashMap<Object, (u32, usize)> = HashMap::new();
         for (number, line) in lines.iter().enumerate() {
@@ -165,14 +174,14 @@ impl Truth {
             }
         }
         self.missing(&seen, &mut report);
-        report.panic_if_any(lines.len());
+        report
     }
 
     fn missing(&self, seen: &HashMap<Key, u32>, report: &mut Report) {
         for (key, slot) in &self.slots {
             let optional = self.lacks_self && OF_ITSELF.contains(&key.kind);
             let count = seen.get(key).copied().unwrap_or(0);
-            if count < slot.least && !optional {
+            for _ in (count..slot.least).take_while(|_| !optional) {
                 report.add(
                     "missing",
                     format!("{} (told {count} of {} times)", key.show(), slot.least),
@@ -202,7 +211,9 @@ impl Key {
 /// Differences by kind: how many, and the first of them.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    kinds: Vec<(&'static str, usize, Vec<String>)>,
+    pub(crate) kinds: Vec<(&'static str, usize, Vec<String>)>,
+    /// How many lines there must be at least, where that was counted.
+    pub(crate) due: usize,
 }
 
 impl Report {
@@ -224,7 +235,11 @@ impl Report {
     }
 
     pub(crate) fn panic_if_any(&self, lines: usize) {
-        let mut text = format!("the log ({lines} lines) is not what happened:\n");
+        let due = match self.due {
+            0 => String::new(),
+            due => format!(" of at least {due}"),
+        };
+        let mut text = format!("the log ({lines} lines{due}) is not what happened:\n");
         for (kind, count, first) in &self.kinds {
             writeln!(text, "  {kind}: {count}").unwrap();
             for what in first {

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use crate::Suite;
 use crate::deeds::{Maker, STRANGER, Stage, Verdict, chain_of};
 use crate::ground::{Fs, Ground};
+pub(crate) use crate::plans::spawn;
 use crate::recorder::Home;
 use crate::workers::Worker;
 
@@ -14,23 +14,6 @@ pub(crate) fn list(suite: &mut Suite) {
     for kind in [Fs::Tmpfs, Fs::Ext4] {
         suite.on(kind, "short_lives", short_lives);
         suite.on(kind, "before_and_after_an_exec", before_and_after);
-    }
-}
-
-/// Starts `count` processes, one after the other, each going through the scripts of a file in turn;
-/// `@` stands for the round.
-pub(crate) fn spawn(scripts: &str, first: usize, count: usize) {
-    let text = std::fs::read_to_string(scripts).unwrap();
-    let scripts: Vec<Vec<&str>> = text
-        .lines()
-        .map(|line| line.split('\t').collect())
-        .collect();
-    for number in first..first + count {
-        let script = &scripts[number % scripts.len()];
-        let round = (number / scripts.len()).to_string();
-        let words = script[1..].iter().map(|word| word.replace('@', &round));
-        let status = Command::new(script[0]).args(words).status().unwrap();
-        assert!(status.success(), "{script:?}: {status}");
     }
 }
 

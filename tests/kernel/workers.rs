@@ -2,18 +2,19 @@
 
 use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
-use crate::actor::Actor;
-use crate::{alerts, bursts, churn, deny, edges, flood, gate, rmrf, socket, storm, trims, who};
+use wait4::Wait4 as _;
 
-const VARIABLE: &str = "FSMON_KERNEL_WORKER";
+/// In the environment of a worker: its job.
+pub(crate) const VARIABLE: &str = "FSMON_KERNEL_WORKER";
 
 /// A worker process, waiting for its start or at work.
 #[derive(Debug)]
 pub(crate) struct Worker {
-    child: Child,
+    /// None when it has been waited for: its number may be another's then.
+    child: Option<Child>,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
 }
@@ -39,14 +40,14 @@ impl Worker {
         output.read_line(&mut line).unwrap();
         assert_eq!(line, "waiting\n");
         Self {
-            child,
+            child: Some(child),
             input,
             output,
         }
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.child.as_ref().unwrap().id()
     }
 
     /// Says one more line to it.
@@ -70,7 +71,8 @@ impl Worker {
 
     /// Whether it has ended.
     pub(crate) fn is_done(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
+        let child = self.child.as_mut().unwrap();
+        child.try_wait().unwrap().is_some()
     }
 
     /// Lets it begin.
@@ -80,20 +82,28 @@ impl Worker {
 
     /// Closes its input, which jobs without a fixed end take as the sign to stop, and waits for its
     /// success; what it printed.
-    pub(crate) fn finish(mut self) -> String {
+    pub(crate) fn finish(self) -> String {
+        self.end().0
+    }
+
+    /// The same, and the CPU time of it and of all that it waited for.
+    pub(crate) fn end(mut self) -> (String, Duration) {
         drop(self.input.take());
         let mut text = String::new();
         self.output.read_to_string(&mut text).unwrap();
-        let status = self.child.wait().unwrap();
-        assert!(status.success(), "a worker failed: {status}");
-        text
+        let child = self.child.take().expect("nobody has waited for it yet");
+        let ended = child.wait4().unwrap();
+        assert!(ended.status.success(), "a worker failed: {}", ended.status);
+        (text, ended.rusage.utime + ended.rusage.stime)
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
+        if let Some(child) = &mut self.child {
+            child.kill().ok();
+            child.wait().ok();
+        }
     }
 }
 
@@ -105,44 +115,4 @@ pub(crate) fn together(mut workers: Vec<Worker>) {
     for worker in workers {
         worker.finish();
     }
-}
-
-/// Does the job and returns true when this process is a worker.
-pub(crate) fn is_worker() -> bool {
-    let Ok(job) = env::var(VARIABLE) else {
-        return false;
-    };
-    let words: Vec<String> = env::args().skip(1).collect();
-    let word = |at: usize| words[at].as_str();
-    let number = |at: usize| word(at).parse::<usize>().unwrap();
-    println!("waiting");
-    std::io::stdin()
-        .lock()
-        .read_line(&mut String::new())
-        .unwrap();
-    match job.as_str() {
-        "churn" => churn::plan(&mut Actor::hands(), Path::new(word(0)), number(1)),
-        "flood" => flood::work(Path::new(word(0)), number(1)),
-        "rmrf" => rmrf::plan(&mut Actor::hands(), Path::new(word(0)), word(1)),
-        "storm" => storm::plan(
-            &mut Actor::hands(),
-            Path::new(word(0)),
-            Path::new(word(1)),
-            number(2),
-        ),
-        "spawn" => who::spawn(word(0), number(1), number(2)),
-        "numbers" => edges::work(Path::new(word(0)), Path::new(word(1))),
-        "count" => trims::work(Path::new(word(0)), number(1), number(2), number(3)),
-        "denied" => deny::work(Path::new(word(0)), number(1)),
-        "leave" => deny::leave(word(0), Path::new(word(1)), word(2)),
-        "gate" => gate::keeper::keep(&words),
-        "opens" => gate::open_some(Path::new(word(0)), number(1), number(2)),
-        "cost" => gate::cost::open_often(Path::new(word(0)), number(1)),
-        "deeds" => alerts::work(Path::new(word(0)), number(1), number(2)),
-        "bursts" => bursts::work(Path::new(word(0)), number(1), number(2)),
-        "visits" => bursts::open(&words),
-        "client" => socket::work(Path::new(word(0))),
-        _ => panic!("no such job: {job}"),
-    }
-    true
 }
