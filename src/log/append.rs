@@ -4,12 +4,14 @@
 //! write the name is looked up again. What cannot be written (a full disk, `clean` at work) stays
 //! in memory up to a ceiling; beyond it, lines are given up and a GAP line says so.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::mem;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
+
+use hashbrown::HashMap;
 
 use super::dir::{DirLock, LogDir, Owner, hand_over};
 use super::journal::{self, Change, Changed};
@@ -119,11 +121,9 @@ impl Appender {
     /// Appends one line (newline included) to the log `name`, in memory. Above the ceiling the
     /// line is given up and counted; says whether it was taken.
     pub fn queue(&mut self, name: &str, line: impl FnOnce(&mut Vec<u8>)) -> bool {
-        if !self.logs.contains_key(name) {
-            self.logs.insert(name.to_owned(), Log::default());
-        }
-        let Some(log) = self.logs.get_mut(name) else {
-            return false;
+        let log = match self.logs.get_mut(name) {
+            Some(log) => log,
+            None => self.logs.entry(name.to_owned()).or_default(),
         };
         let before = log.pending.len();
         // A hole is closed only with room to spare, or holes and lines would alternate.
@@ -453,10 +453,8 @@ impl Log {
                 open.len = start + whole as u64;
             }
         }
-        report.written_lines += self.pending[..whole]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count() as u64;
+        report.written_lines +=
+            memchr::memchr_iter(b'\n', &self.pending[..whole]).count() as u64;
         report.written_bytes += whole as u64;
         self.pending.drain(..whole);
         result
@@ -546,6 +544,9 @@ fn try_mend_tail(file: &File, pending: &[u8]) -> io::Result<u64> {
     }
 }
 
+/// So many pending bytes are worth a write: what it looks up first is then a hundredth of its cost,
+/// and the memory for them is used again and again, not given back and taken anew.
+pub const WORTH_A_WRITE: usize = 192 * 1024;
 /// Memory for pending lines that a log keeps when they have been written.
 const KEPT_CAPACITY: usize = 256 * 1024;
 

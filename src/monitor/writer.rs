@@ -11,7 +11,7 @@ use super::report::{Level, Reporter};
 use crate::config::Sync;
 use crate::event::{FileEvent, WallTime};
 use crate::log::alert::{Note, encode_alert};
-use crate::log::append::{Appender, AppenderConfig, FlushReport};
+use crate::log::append::{Appender, AppenderConfig, FlushReport, WORTH_A_WRITE};
 use crate::log::chain::{self, Link};
 use crate::log::journal::{self, Entry};
 use crate::log::line::{self, Gap};
@@ -58,8 +58,6 @@ struct Log {
     last: WallTime,
 }
 
-/// Lines are written out when so many bytes have gathered, also within a long step.
-const FLUSH_AT: usize = 1 << 20;
 /// A smaller jump of the wall clock is its ordinary slewing.
 const CLOCK_STEP: i64 = 1_000_000_000;
 /// How soon a log is tried again that `clean` holds, or that a disk refused.
@@ -136,7 +134,7 @@ impl Writer {
             event.time,
             |out| line::encode_event(event, out),
         );
-        if appender.pending_bytes() >= FLUSH_AT && self.retry_at.is_none() {
+        if appender.pending_bytes() >= WORTH_A_WRITE && self.retry_at.is_none() {
             self.flush(reporter);
         }
     }
