@@ -453,8 +453,7 @@ impl Log {
                 open.len = start + whole as u64;
             }
         }
-        report.written_lines +=
-            memchr::memchr_iter(b'\n', &self.pending[..whole]).count() as u64;
+        report.written_lines += memchr::memchr_iter(b'\n', &self.pending[..whole]).count() as u64;
         report.written_bytes += whole as u64;
         self.pending.drain(..whole);
         result

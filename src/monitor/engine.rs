@@ -29,6 +29,10 @@ use crate::sys::fanotify::{Group, MarkOn, Reporting};
 use crate::sys::mount::{self, Mount};
 use crate::sys::{clock, handle, statfs};
 
+/// So many bytes of records are worked off at a time, or a little more: what is made of them takes
+/// more memory than they do.
+const ENOUGH: usize = 256 << 10;
+
 /// A filesystem that is watched.
 #[derive(Debug)]
 pub(super) struct Marked {
@@ -141,13 +145,24 @@ impl Engine {
         reporter: &Reporter,
         sink: &mut dyn FnMut(Outcome<'_>),
     ) -> io::Result<()> {
-        let mut batches = Vec::new();
         if all {
+            let mut batches = Vec::new();
             self.feed.drain()?;
+            self.feed.take(&mut batches);
+            self.process(batches, all, reporter, sink);
+            return Ok(());
         }
-        self.feed.take(&mut batches);
-        self.process(batches, all, reporter, sink);
-        Ok(())
+        // What is read meanwhile wakes again.
+        let mut rounds = self.feed.rounds();
+        loop {
+            let mut batches = Vec::new();
+            let taken = self.feed.take_rounds(ENOUGH, &mut batches);
+            self.process(batches, all, reporter, sink);
+            rounds = rounds.saturating_sub(taken);
+            if taken == 0 || rounds == 0 {
+                return Ok(());
+            }
+        }
     }
 
     fn process(

@@ -39,6 +39,8 @@ struct Inner {
     groups: Vec<Option<Arc<Group>>>,
     processes: Option<ProcFeed>,
     queue: Vec<Batch>,
+    /// Where in the queue each round of reads ended, at which the kernel's queues were seen empty.
+    rounds: Vec<usize>,
     /// Bytes queued, and bytes handed out that are not yet done with.
     held: usize,
     ceiling: usize,
@@ -70,6 +72,7 @@ impl Feed {
             groups: Vec::new(),
             processes,
             queue: Vec::new(),
+            rounds: Vec::new(),
             held: 0,
             ceiling,
             buffer: vec![0; buffer],
@@ -157,6 +160,10 @@ impl Feed {
         inner.empty_at = looked;
         inner.follow_cpus(&self.poll)?;
         inner.drain_processes(first)?;
+        let end = inner.queue.len();
+        if end > first {
+            inner.rounds.push(end);
+        }
         inner.drained_at = Some(Instant::now());
         Ok(Came {
             something: inner.hurry || inner.kept_back > KEPT_BACK,
@@ -167,15 +174,39 @@ impl Feed {
     /// Hands out what was read; a loss stands at its place in the stream.
     pub fn take(&self, into: &mut Vec<Batch>) {
         let mut inner = self.lock();
-        inner.kept_back = 0;
-        into.append(&mut inner.queue);
-        if let Some(loss) = inner.losing.take() {
-            into.push(Batch {
-                lost: Some(loss),
-                wall: loss.until,
-                mono: clock::monotonic(),
-                ..Batch::default()
-            });
+        inner.hand_out(into);
+    }
+
+    /// Rounds of reads that wait to be taken.
+    pub fn rounds(&self) -> usize {
+        self.lock().rounds.len()
+    }
+
+    /// Hands out whole rounds of reads until they hold `enough` bytes; says how many.
+    ///
+    /// What the kernel merged is told apart by the rest of its round, so none is cut.
+    pub fn take_rounds(&self, enough: usize, into: &mut Vec<Batch>) -> usize {
+        let mut inner = self.lock();
+        let (mut bytes, mut from) = (0, 0);
+        let rounds = inner.rounds.iter().position(|end| {
+            let round = &inner.queue[from..*end];
+            bytes += round.iter().map(|batch| batch.bytes.len()).sum::<usize>();
+            from = *end;
+            bytes >= enough
+        });
+        match rounds.map(|last| last + 1) {
+            Some(count) if count < inner.rounds.len() => {
+                let end = inner.rounds[count - 1];
+                into.extend(inner.queue.drain(..end));
+                inner.rounds.drain(..count);
+                inner.rounds.iter_mut().for_each(|other| *other -= end);
+                count
+            }
+            _ => {
+                let count = inner.rounds.len();
+                inner.hand_out(into);
+                count
+            }
         }
     }
 
@@ -214,6 +245,20 @@ impl Feed {
 }
 
 impl Inner {
+    fn hand_out(&mut self, into: &mut Vec<Batch>) {
+        self.kept_back = 0;
+        self.rounds.clear();
+        into.append(&mut self.queue);
+        if let Some(loss) = self.losing.take() {
+            into.push(Batch {
+                lost: Some(loss),
+                wall: loss.until,
+                mono: clock::monotonic(),
+                ..Batch::default()
+            });
+        }
+    }
+
     fn read(&mut self, group: &Group) -> io::Result<Option<usize>> {
         group.read(&mut self.buffer)
     }
