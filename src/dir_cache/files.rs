@@ -5,6 +5,7 @@
 //! generations: when the young one is full it becomes the old one, and what was not used since goes.
 
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
 use super::tree::{DirTree, NodeId};
 use crate::fid_parser::raw::HandleKey;
@@ -73,21 +74,27 @@ impl FileTable {
         dir: NodeId,
         name: &[u8],
     ) -> &mut KnownFile {
-        if !self.young.contains_key(key) {
-            let file = self.old.remove(key).unwrap_or_else(|| {
-                tree.retain(dir);
-                KnownFile {
-                    dir,
-                    name: name.into(),
-                    size: None,
-                    sized_in: 0,
-                    now: 0,
-                }
-            });
+        let mut kept = None;
+        if self.is_young_full() && !self.young.contains_key(key) {
+            kept = self.old.remove(key);
             self.make_room(tree);
-            self.young.insert(*key, file);
         }
-        let file = self.young.get_mut(key).expect("it was put there above");
+        let file = match self.young.entry(*key) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(room) => {
+                let known = kept.or_else(|| self.old.remove(key));
+                room.insert(known.unwrap_or_else(|| {
+                    tree.retain(dir);
+                    KnownFile {
+                        dir,
+                        name: name.into(),
+                        size: None,
+                        sized_in: 0,
+                        now: 0,
+                    }
+                }))
+            }
+        };
         if file.dir != dir {
             tree.retain(dir);
             tree.release(file.dir);
@@ -106,10 +113,11 @@ impl FileTable {
         }
     }
 
+    fn is_young_full(&self) -> bool {
+        self.young.len() * 2 >= self.capacity
+    }
+
     fn make_room(&mut self, tree: &mut DirTree) {
-        if self.young.len() * 2 < self.capacity {
-            return;
-        }
         for (_, file) in self.old.drain() {
             tree.release(file.dir);
         }
