@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::Pipeline;
 use super::probe::Probe;
+use super::select::Group;
 use super::tell::Deed;
 use super::window::{At, Object, Rec};
 use crate::event::{Attribution, EventType, FileEvent, WallTime};
@@ -37,6 +38,17 @@ struct Person {
     who: Option<Who>,
     chain: Option<Arc<str>>,
     groups: SmallVec<[InGroup; 2]>,
+    /// The last line about it: what it says of the process stays for the next one.
+    line: FileEvent,
+}
+
+/// What a line says beside the process.
+#[derive(Debug)]
+pub(super) struct Told<'a> {
+    pub(super) kind: EventType,
+    pub(super) path: &'a [u8],
+    pub(super) other: Option<Vec<u8>>,
+    pub(super) file_size: u64,
 }
 
 /// Whether somebody is in a group.
@@ -50,10 +62,12 @@ struct InGroup {
 
 impl Person {
     fn at(procs: &mut ProcTable, pid: u32, moment: Moment) -> Self {
+        let who = procs
+            .at_event(pid, moment)
+            .or_else(|| procs.probe_proc(Path::new("/proc"), pid, moment.span.from));
         Self {
-            who: procs
-                .at_event(pid, moment)
-                .or_else(|| procs.probe_proc(Path::new("/proc"), pid, moment.span.from)),
+            line: line_of(who.as_ref(), pid),
+            who,
             chain: None,
             groups: SmallVec::new(),
         }
@@ -184,47 +198,59 @@ impl Pipeline {
         membership != Membership::No
     }
 
-    /// Fills in the fields about the process.
-    pub(super) fn name_process(&mut self, event: &mut FileEvent, deed: Deed, group: u16) {
-        let told = self.rules.groups.get(usize::from(group));
-        let chained = self.settings.chain_always
-            || told.is_none_or(|told| told.rule.is_some() || !told.name.is_global());
-        let moment = deed.moment(event.kind);
-        let person = self.people.person(&mut self.procs, deed.pid, moment);
-        event.pid = deed.pid;
-        let Some(who) = &person.who else {
-            event.cmd = "unknown".into();
-            event.user = "unknown".into();
-            event.attribution = Attribution::Unknown;
-            self.counts.unknown += 1;
-            return;
-        };
-        event.cmd = who.comm.clone();
-        event.user = who.user.clone();
-        event.ppid = who.ppid;
-        event.tgid = who.tgid;
-        event.exe = who.exe.clone();
-        event.attribution = who.attribution;
+    /// The line about a deed, with all that is known of its process, and the group it is for.
+    pub(super) fn line(
+        &mut self,
+        told: Told<'_>,
+        deed: Deed,
+        group: u16,
+    ) -> (&mut FileEvent, &Group) {
+        let Self {
+            people,
+            procs,
+            rules,
+            settings,
+            counts,
+            ..
+        } = self;
+        let whose = &rules.groups[usize::from(group)];
+        let person = people.person(procs, deed.pid, deed.moment(told.kind));
         let is_uncertain =
             deed.is_inferred || person.membership(group, deed.place) == Some(Membership::Perhaps);
-        if is_uncertain && event.attribution == Attribution::Exact {
-            event.attribution = Attribution::Ambiguous;
+        let Person {
+            who, chain, line, ..
+        } = person;
+        line.time = deed.wall;
+        line.kind = told.kind;
+        line.path.clear();
+        line.path.extend_from_slice(told.path);
+        line.other_path = told.other;
+        line.file_size = told.file_size;
+        line.is_dir = deed.is_dir;
+        line.job = None;
+        line.attribution = match who.as_ref().map(|who| who.attribution) {
+            None => Attribution::Unknown,
+            Some(Attribution::Exact) if is_uncertain => Attribution::Ambiguous,
+            Some(known) => known,
+        };
+        let chained = settings.chain_always || whose.rule.is_some() || !whose.name.is_global();
+        match who.as_ref().filter(|_| chained) {
+            Some(who) => {
+                let chain = chain.get_or_insert_with(|| procs.chain_of(who).into());
+                line.chain.clone_from(chain);
+            }
+            None if !line.chain.is_empty() => line.chain = Arc::default(),
+            None => {}
         }
-        if chained {
-            let procs = &self.procs;
-            let chain = person
-                .chain
-                .get_or_insert_with(|| procs.chain_of(who).into());
-            event.chain = chain.clone();
-        }
-        match event.attribution {
+        match line.attribution {
             Attribution::Exact => {}
-            Attribution::Ambiguous => self.counts.ambiguous += 1,
-            Attribution::Unknown => self.counts.unknown += 1,
+            Attribution::Ambiguous => counts.ambiguous += 1,
+            Attribution::Unknown => counts.unknown += 1,
         }
+        (line, whose)
     }
 
-    /// The process of a deed, as [`Pipeline::name_process`] found it.
+    /// The process of a deed, as [`Pipeline::line`] found it.
     pub(super) fn doer(&mut self, kind: EventType, deed: Deed) -> Doer<'_> {
         let person = self
             .people
@@ -248,31 +274,11 @@ impl Pipeline {
     ) -> (FileEvent, Doer<'_>) {
         let known = self.procs.at(pid, when);
         let who = known.or_else(|| self.procs.probe_proc(Path::new("/proc"), pid, when));
-        let unknown: Arc<str> = "unknown".into();
-        let mut event = FileEvent {
-            time,
-            kind,
-            path: path.to_vec(),
-            pid,
-            cmd: unknown.clone(),
-            user: unknown,
-            file_size: 0,
-            ppid: 0,
-            tgid: 0,
-            chain: Arc::default(),
-            exe: None,
-            other_path: None,
-            attribution: Attribution::Unknown,
-            is_dir: false,
-            job: None,
-        };
+        let mut event = line_of(who.as_ref(), pid);
+        event.time = time;
+        event.kind = kind;
+        event.path = path.to_vec();
         if let Some(who) = &who {
-            event.cmd = who.comm.clone();
-            event.user = who.user.clone();
-            event.ppid = who.ppid;
-            event.tgid = who.tgid;
-            event.exe = who.exe.clone();
-            event.attribution = who.attribution;
             event.chain = self.procs.chain_of(who).into();
         }
         let doer = Doer {
@@ -341,5 +347,27 @@ impl Pipeline {
             Object::None if is_now => probe.size_of(None, path).unwrap_or(0),
             Object::Dir(_) | Object::None => 0,
         }
+    }
+}
+
+/// What a line says of a process, and nothing else yet.
+fn line_of(who: Option<&Who>, pid: u32) -> FileEvent {
+    let unknown = || Arc::from("unknown");
+    FileEvent {
+        time: WallTime(0),
+        kind: EventType::Create,
+        path: Vec::new(),
+        pid,
+        cmd: who.map_or_else(unknown, |who| who.comm.clone()),
+        user: who.map_or_else(unknown, |who| who.user.clone()),
+        file_size: 0,
+        ppid: who.map_or(0, |who| who.ppid),
+        tgid: who.map_or(0, |who| who.tgid),
+        chain: Arc::default(),
+        exe: who.and_then(|who| who.exe.clone()),
+        other_path: None,
+        attribution: who.map_or(Attribution::Unknown, |who| who.attribution),
+        is_dir: false,
+        job: None,
     }
 }

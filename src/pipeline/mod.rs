@@ -205,6 +205,8 @@ pub struct Pipeline {
     /// Process records that are missing, and were not told of yet.
     procs_lost: Option<Loss>,
     people: enrich::People,
+    /// Where the path of the next line is put together.
+    path: Vec<u8>,
     counts: Counts,
     /// When dead processes were last forgotten.
     forgot_at: u64,
@@ -240,6 +242,7 @@ impl Pipeline {
             procs,
             procs_lost: None,
             people: enrich::People::default(),
+            path: Vec::new(),
             counts: Counts::default(),
             forgot_at: 0,
             stamp: 0,

@@ -149,7 +149,7 @@ impl Pipeline {
                     let other = there
                         .as_ref()
                         .and_then(|there| Some(there.path(*there.hits.first()?)));
-                    self.write(kind, hit, here.path(hit), other, 0, deed, sink);
+                    self.write(kind, hit, &here.path(hit), other, 0, deed, sink);
                 }
             }
         }

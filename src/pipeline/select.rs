@@ -343,8 +343,13 @@ fn take_deepest(rules: &Rules, hits: &mut SmallVec<[Hit; 2]>, hit: Hit) {
 /// A directory's path (empty for the root) and a name below it.
 pub(super) fn joined(dir: &[u8], name: &[u8]) -> Vec<u8> {
     let mut path = Vec::with_capacity(dir.len() + 1 + name.len());
-    path.extend_from_slice(dir);
-    path.push(b'/');
-    path.extend_from_slice(name);
+    join(dir, name, &mut path);
     path
+}
+
+/// The same behind what `into` holds.
+pub(super) fn join(dir: &[u8], name: &[u8], into: &mut Vec<u8>) {
+    into.extend_from_slice(dir);
+    into.push(b'/');
+    into.extend_from_slice(name);
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use smallvec::{SmallVec, smallvec};
 
 use super::ends::Paths;
+use super::enrich::Told;
 use super::expand::{self, CHAIN, Step};
 use super::nameless;
 use super::parked::{PARKED_AT_MOST, ParkedRecord};
@@ -13,7 +14,7 @@ use super::select::{self, Ahead, Hit, Routes};
 use super::window::{At, Object, Rec};
 use super::{Outcome, Pipeline};
 use crate::dir_cache::{NodeId, Place};
-use crate::event::{Attribution, EventType, FileEvent, WallTime};
+use crate::event::{EventType, WallTime};
 use crate::fid_parser::bits;
 use crate::fid_parser::raw::HandleKey;
 use crate::proc_cache::{Moment, Part, Span};
@@ -283,15 +284,18 @@ impl Pipeline {
             return;
         }
         let seen = found.seen;
+        // One buffer for the paths of all lines.
+        let mut path = std::mem::take(&mut self.path);
         for kind in bits::POSSIBLE_ORDER
             .into_iter()
             .filter(|kind| kinds & bits::bit_of(*kind) != 0)
         {
             for hit in &found.hits {
-                let path = found.path(*hit);
-                self.log(kind, *hit, path, None, rec, seen, deed, probe, sink);
+                found.write_path(*hit, &mut path);
+                self.log(kind, *hit, &path, None, rec, seen, deed, probe, sink);
             }
         }
+        self.path = path;
     }
 
     fn tell_rename(
@@ -334,7 +338,7 @@ impl Pipeline {
                 } else {
                     rec.at
                 };
-                self.log(kind, *hit, path, other, rec, seen, deed, probe, sink);
+                self.log(kind, *hit, &path, other, rec, seen, deed, probe, sink);
             }
         }
         // A file that left every watch is known no longer, one that stayed is known by its new name.
@@ -380,7 +384,7 @@ impl Pipeline {
                 self.write(
                     EventType::FsError,
                     *hit,
-                    found.path(*hit),
+                    &found.path(*hit),
                     None,
                     0,
                     deed,
@@ -473,7 +477,7 @@ impl Pipeline {
         &mut self,
         kind: EventType,
         hit: Hit,
-        path: Vec<u8>,
+        path: &[u8],
         other: Option<Vec<u8>>,
         rec: &Rec,
         seen: Option<At>,
@@ -504,7 +508,7 @@ impl Pipeline {
             self.counts.left_out.group += 1;
             return;
         }
-        let size = self.size(kind, rec, seen, &path, probe);
+        let size = self.size(kind, rec, seen, path, probe);
         if filter.is_some_and(|filter| !filter.matches(size)) {
             self.counts.left_out.size += 1;
             return;
@@ -520,43 +524,35 @@ impl Pipeline {
         &mut self,
         kind: EventType,
         hit: Hit,
-        path: Vec<u8>,
+        path: &[u8],
         other: Option<Vec<u8>>,
         file_size: u64,
         deed: Deed,
         sink: &mut dyn FnMut(Outcome<'_>),
     ) {
         let group = self.rules.rules[usize::from(hit.rule)].group;
-        let mut event = FileEvent {
-            time: deed.wall,
+        let told = Told {
             kind,
             path,
-            pid: deed.pid,
-            cmd: Arc::default(),
-            user: Arc::default(),
+            other,
             file_size,
-            ppid: 0,
-            tgid: 0,
-            chain: Arc::default(),
-            exe: None,
-            other_path: other,
-            attribution: Attribution::Exact,
-            is_dir: deed.is_dir,
-            job: None,
         };
-        self.name_process(&mut event, deed, group);
-        match self.rules.groups[usize::from(group)].rule {
-            Some(rule) => sink(Outcome::Rule {
-                rule,
-                event: &event,
-                doer: self.doer(kind, deed),
-            }),
-            None => {
-                self.counts.told += 1;
-                sink(Outcome::Log {
-                    group: &self.rules.groups[usize::from(group)].name,
-                    event: &mut event,
+        let (event, whose) = self.line(told, deed, group);
+        match whose.rule {
+            Some(rule) => {
+                let event = event.clone();
+                sink(Outcome::Rule {
+                    rule,
+                    event: &event,
+                    doer: self.doer(kind, deed),
                 });
+            }
+            None => {
+                sink(Outcome::Log {
+                    group: &whose.name,
+                    event,
+                });
+                self.counts.told += 1;
             }
         }
     }
@@ -581,16 +577,20 @@ pub(super) struct Found {
 
 impl Found {
     pub(super) fn path(&self, hit: Hit) -> Vec<u8> {
+        let mut path = Vec::new();
+        self.write_path(hit, &mut path);
+        path
+    }
+
+    /// Puts the path into a buffer, instead of what is there.
+    fn write_path(&self, hit: Hit, into: &mut Vec<u8>) {
+        into.clear();
         match &self.routes {
-            Some(routes) => select::joined(&routes.ways[usize::from(hit.route)].path, &self.name),
-            None => {
-                let path = &self.paths[usize::from(hit.route)];
-                if path.is_empty() {
-                    b"/".to_vec()
-                } else {
-                    path.clone()
-                }
+            Some(routes) => {
+                select::join(&routes.ways[usize::from(hit.route)].path, &self.name, into);
             }
+            None if self.paths[usize::from(hit.route)].is_empty() => into.push(b'/'),
+            None => into.extend_from_slice(&self.paths[usize::from(hit.route)]),
         }
     }
 }
