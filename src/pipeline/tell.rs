@@ -170,7 +170,7 @@ impl Pipeline {
     pub(super) fn entry(&self, at: At) -> Location {
         Location::Entry {
             dir: at.dir,
-            name: self.window.name(at.name).into(),
+            name: SmallVec::from_slice(self.window.name(at.name)),
             seen: Some(at),
         }
     }

@@ -249,7 +249,7 @@ fn run(load: Load, kind: &Kind, length: usize, orders: &Orders) -> Option<Run> {
         _ => Some(0),
     };
     let before = running.cpu();
-    let done = ready.go();
+    let done = ready.go(*kind == Kind::Fsmon);
     let settled = running.settle(PATIENCE);
     let late = settled.map(|_| (Instant::now() - done.at).as_secs_f64() * 1e3);
     let cpu = (running.cpu() - before) as f64 / 1e9;

@@ -30,8 +30,12 @@ pub(crate) struct Score {
 impl Score {
     fn note(&mut self, what: &str, line: &Line) {
         if self.first.len() < 5 {
-            self.first
-                .push(format!("{what}: {} (ppid {})", line.show(), line.ppid));
+            self.first.push(format!(
+                "{what}: {} (ppid {}) {}",
+                line.show(),
+                line.ppid,
+                line.attribution
+            ));
         }
     }
 }
@@ -125,6 +129,7 @@ fn loosely(row: &str) -> Result<Line, String> {
         ppid: number("ppid") as u32,
         cmd: text("cmd"),
         user: text("user"),
+        attribution: text("attribution"),
         ..Line::default()
     })
 }

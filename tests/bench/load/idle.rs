@@ -12,6 +12,7 @@ use crate::ground::{Fs, Ground};
 use crate::lines::contains;
 use crate::measure;
 use crate::monitors::{Kind, Running};
+use crate::wait::let_pass;
 
 /// What was seen of one.
 #[derive(Clone, Debug)]
@@ -63,7 +64,7 @@ fn quiet_wake_ups(pid: u32) -> (u32, u64) {
     let (mut seconds, mut wake_ups) = (0, 0);
     for number in 0..LOOKS {
         let (forks, before) = (measure::forks(), measure::wake_ups(pid));
-        std::thread::sleep(Duration::from_secs(1));
+        let_pass(Duration::from_secs(1));
         // What the start brought may take the first of them.
         if number > 0 && measure::forks() == forks {
             seconds += 1;
@@ -89,7 +90,7 @@ fn lone_events(root: &Path, log: &Path, events: usize) -> Vec<f64> {
     for number in 0..events {
         let name = format!("lone-{number}\"");
         seen.clear();
-        std::thread::sleep(PAUSE);
+        let_pass(PAUSE);
         let start = Instant::now();
         fs::create_dir(root.join(name.trim_end_matches('"'))).unwrap();
         loop {

@@ -286,7 +286,8 @@ impl Ready {
     }
 
     /// Lets all begin, and waits for their end.
-    pub(crate) fn go(self) -> Done {
+    /// Without `pairs`, the log does not say the other side of a rename.
+    pub(crate) fn go(self, pairs: bool) -> Done {
         let me = (std::process::id(), comm(std::process::id()));
         let mut listed = HashMap::new();
         let doer = |cmd: &str| Doer {
@@ -334,17 +335,23 @@ impl Ready {
         Done {
             cpu,
             at,
-            expected: expected(load, &root, amount, before),
+            expected: expected(load, &root, (amount, pairs), before),
             doers,
         }
     }
 }
 
-fn expected(load: Load, root: &Path, amount: usize, before: BTreeSet<Vec<u8>>) -> Expected {
+fn expected(
+    load: Load,
+    root: &Path,
+    (amount, pairs): (usize, bool),
+    before: BTreeSet<Vec<u8>>,
+) -> Expected {
     let bytes = |path: PathBuf| path.as_os_str().as_bytes().to_vec();
     match load {
         Load::Churn => {
             let mut book = Actor::book(root);
+            book.set_weak(false, !pairs);
             plans::churn(&mut book, root, amount);
             Expected::Book(book.truth())
         }
@@ -366,6 +373,7 @@ fn expected(load: Load, root: &Path, amount: usize, before: BTreeSet<Vec<u8>>) -
             for worker in 0..amount {
                 // What is watched is all of it, so that what is moved out and in is told as well.
                 let mut book = Actor::book(root).numbered_from(worker << 32);
+                book.set_weak(false, !pairs);
                 plans::storm(&mut book, &root.join("in"), &root.join("out"), worker);
                 truth.merge(book.truth());
             }
