@@ -58,7 +58,15 @@ fn a_reply_survives_the_way(reply: &Reply) {
 }
 
 fn request(draw: &mut Draw<'_>) -> Request {
-    let commands = ["add", "remove", "list", "health", "subscribe", "sing"];
+    let commands = [
+        "add",
+        "remove",
+        "list",
+        "health",
+        "subscribe",
+        "cleaned",
+        "sing",
+    ];
     let texts = |draw: &mut Draw<'_>| (0..draw.below(4)).map(|_| draw.text(30)).collect();
     let WatchOptions { types, exclude, .. } = WatchOptions {
         types: draw.flag().then(|| texts(draw)),
@@ -80,6 +88,9 @@ fn request(draw: &mut Draw<'_>) -> Request {
         track_cmd: draw.flag().then(|| draw.text(20)),
         groups: draw.flag().then(|| texts(draw)),
         paths: draw.flag().then(|| texts(draw)),
+        deleted: draw.flag().then(|| u64::from(draw.u32())),
+        before: draw.flag().then(|| u64::from(draw.u32()) << 20),
+        after: draw.flag().then(|| u64::from(draw.u32())),
     }
 }
 
