@@ -23,6 +23,8 @@ pub struct KnownFile {
     pub sized_in: u64,
     /// What the answer was; 0 when the file was gone.
     pub now: u64,
+    /// Where it was last seen before, if it is not known to have lost that name.
+    also: Option<Box<(NodeId, Box<[u8]>)>>,
 }
 
 /// Files by their handle.
@@ -91,25 +93,44 @@ impl FileTable {
                         size: None,
                         sized_in: 0,
                         now: 0,
+                        also: None,
                     }
                 }))
             }
         };
-        if file.dir != dir {
+        if file.dir != dir || *file.name != *name {
             tree.retain(dir);
-            tree.release(file.dir);
-            file.dir = dir;
-        }
-        if *file.name != *name {
-            file.name = name.into();
+            let before = std::mem::replace(&mut file.name, name.into());
+            let before = (std::mem::replace(&mut file.dir, dir), before);
+            if let Some(older) = file.also.replace(Box::new(before)) {
+                tree.release(older.0);
+            }
         }
         file
+    }
+
+    /// Notes that the file is called `name` in `dir` no longer. Its last name stays known.
+    pub fn lose(&mut self, tree: &mut DirTree, key: &HandleKey, dir: NodeId, name: &[u8]) {
+        let Some(file) = self.find_mut(key) else {
+            return;
+        };
+        let is_lost = |of: NodeId, called: &[u8]| of == dir && called == name;
+        let Some(also) = &file.also else { return };
+        if is_lost(also.0, &also.1) {
+            tree.release(also.0);
+            file.also = None;
+        } else if is_lost(file.dir, &file.name)
+            && let Some(also) = file.also.take()
+        {
+            tree.release(file.dir);
+            (file.dir, file.name) = *also;
+        }
     }
 
     /// Forgets all files.
     pub fn clear(&mut self, tree: &mut DirTree) {
         for (_, file) in self.young.drain().chain(self.old.drain()) {
-            tree.release(file.dir);
+            file.release(tree);
         }
     }
 
@@ -119,9 +140,18 @@ impl FileTable {
 
     fn make_room(&mut self, tree: &mut DirTree) {
         for (_, file) in self.old.drain() {
-            tree.release(file.dir);
+            file.release(tree);
         }
         std::mem::swap(&mut self.young, &mut self.old);
+    }
+}
+
+impl KnownFile {
+    fn release(self, tree: &mut DirTree) {
+        tree.release(self.dir);
+        if let Some(also) = self.also {
+            tree.release(also.0);
+        }
     }
 }
 

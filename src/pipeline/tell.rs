@@ -157,6 +157,11 @@ impl Pipeline {
             self.replaced.end(rec.pid);
         }
         self.tell_at(rec, kinds, &location, deed, probe, sink);
+        if let (Object::File(number), Some(at), true) =
+            (rec.object, rec.at, kinds & bits::DELETE != 0)
+        {
+            self.lose_name(number, at);
+        }
     }
 
     fn location(&self, rec: &Rec) -> Option<Location> {
@@ -353,6 +358,9 @@ impl Pipeline {
                 ..
             } = self;
             files.see(tree, &key, to.dir, window.name(to.name));
+            if let Some(at) = rec.at {
+                self.lose_name(number, at);
+            }
         }
     }
 

@@ -366,3 +366,35 @@ fn what_the_recorder_does_is_not_told_but_followed() {
     ]);
     assert_eq!(lines, ["CREATE /m/logs/strange p"]);
 }
+
+#[test]
+fn a_file_with_two_names_is_told_by_one_that_it_has() {
+    let mut bench = Bench::everything();
+    bench.read(&[entry(bits::CREATE, P, "top", "f", "f1")]);
+    bench.read(&[entry(bits::CREATE, P, "top", "g", "f1")]);
+    bench.read(&[entry(bits::DELETE, P, "top", "g", "f1")]);
+    assert_eq!(
+        bench.read(&[alone(bits::ATTRIB, P, "f1")]),
+        ["ATTRIB /m/f p"]
+    );
+    // All in one record.
+    bench.read(&[entry(bits::CREATE | bits::DELETE, P, "top", "h", "f1")]);
+    assert_eq!(
+        bench.read(&[alone(bits::MOVE_SELF, P, "f1")]),
+        ["MOVE_SELF /m/f p"]
+    );
+    // The first name goes, the second stays.
+    bench.read(&[entry(bits::CREATE, P, "top", "i", "f1")]);
+    bench.read(&[entry(bits::DELETE, P, "top", "f", "f1")]);
+    bench.read(&[rename(0, P, ("top", "i"), ("top", "j"), "f1")]);
+    assert_eq!(
+        bench.read(&[alone(bits::ATTRIB, P, "f1")]),
+        ["ATTRIB /m/j p"]
+    );
+    // The last name is remembered: a file that is open outlives it.
+    bench.read(&[entry(bits::DELETE, P, "top", "j", "f1")]);
+    assert_eq!(
+        bench.read(&[alone(bits::DELETE_SELF, P, "f1")]),
+        ["DELETE_SELF /m/j p"]
+    );
+}
