@@ -25,6 +25,8 @@ use crate::sys::clock;
 #[derive(Debug)]
 pub struct Writer {
     appender: Appender,
+    /// Lines are written out when so many bytes have gathered, also within a long step.
+    flush_at: usize,
     logs: HashMap<GroupName, Log>,
     journal_time: WallTime,
     /// The last line of the journal.
@@ -68,6 +70,7 @@ impl Writer {
     /// Makes a writer; files are opened with the first line.
     pub fn new(config: AppenderConfig, sync: Sync, hub: Arc<Hub>) -> Self {
         Self {
+            flush_at: WORTH_A_WRITE.min(config.ceiling_bytes / 4),
             appender: Appender::new(config),
             logs: HashMap::new(),
             journal_time: WallTime(i64::MIN),
@@ -134,7 +137,7 @@ impl Writer {
             event.time,
             |out| line::encode_event(event, out),
         );
-        if appender.pending_bytes() >= WORTH_A_WRITE && self.retry_at.is_none() {
+        if appender.pending_bytes() >= self.flush_at && self.retry_at.is_none() {
             self.flush(reporter);
         }
     }

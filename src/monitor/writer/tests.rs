@@ -6,10 +6,14 @@ use crate::event::{Attribution, EventType};
 use crate::log::line::{LogLine, decode};
 
 fn writer(dir: &Path) -> Writer {
+    writer_holding(dir, 1 << 20)
+}
+
+fn writer_holding(dir: &Path, ceiling_bytes: usize) -> Writer {
     let config = AppenderConfig {
         dir: dir.to_owned(),
         owner: None,
-        ceiling_bytes: 1 << 20,
+        ceiling_bytes,
     };
     Writer::new(config, Sync::Off, Arc::default())
 }
@@ -113,4 +117,14 @@ fn a_log_that_clean_holds_is_tried_again_and_loses_nothing() {
     writer.flush(&Reporter::new(false));
     assert!(!writer.is_waiting());
     assert_eq!(times(place.path()), [1, 2, 3]);
+}
+
+#[test]
+fn little_memory_for_lines_is_emptied_before_it_is_full() {
+    let place = tempfile::tempdir().unwrap();
+    let mut writer = writer_holding(place.path(), 1 << 16);
+    let all: Vec<i64> = (1..3000).collect();
+    record(&mut writer, &all);
+    assert_eq!(writer.dropped, 0);
+    assert_eq!(times(place.path()), all);
 }
