@@ -278,6 +278,8 @@ impl Core {
     ///
     /// Without a STOP the next start knows that something is missing, and says so.
     pub fn end(&mut self, reason: &str) -> bool {
+        // What happens from here on may be read or not; what happened before is.
+        let looked = WallTime(clock::realtime());
         self.settle();
         self.writer.flush(&self.reporter);
         let until = Instant::now() + LAST_TRIES;
@@ -287,7 +289,7 @@ impl Core {
         }
         let all = !self.writer.is_waiting();
         if all {
-            self.writer.end_journal(reason);
+            self.writer.end_journal(looked, reason);
             self.writer.flush(&self.reporter);
         } else {
             let held = self.writer.pending_bytes();

@@ -200,7 +200,12 @@ impl Writer {
 
     /// Queues a line of the journal, tied to the one before.
     pub fn journal(&mut self, entry: &Entry<'_>) {
-        let time = WallTime(clock::realtime()).max(self.journal_time);
+        self.journal_at(WallTime(clock::realtime()), entry);
+    }
+
+    /// Queues a line of the journal about an earlier moment.
+    fn journal_at(&mut self, time: WallTime, entry: &Entry<'_>) {
+        let time = time.max(self.journal_time);
         let mut line = Vec::new();
         journal::encode_entry(time, entry, &mut line);
         let link = chain::seal(self.last_link, &mut line);
@@ -235,8 +240,8 @@ impl Writer {
         }
     }
 
-    /// Ends the journal in good order.
-    pub fn end_journal(&mut self, reason: &str) {
+    /// Ends the journal in good order: all that happened before `looked` has been read and written.
+    pub fn end_journal(&mut self, looked: WallTime, reason: &str) {
         let names: Vec<&str> = self.logs.values().map(|log| &*log.file_name).collect();
         let (mut logs, changed) = self.appender.survey(&names);
         logs.sort();
@@ -245,14 +250,14 @@ impl Writer {
         }
         // Nothing in a log is later than the end of recording, also where the clock was set back.
         let lines = self.logs.values().map(|log| log.last);
-        self.journal_time = lines
-            .max()
-            .unwrap_or(self.journal_time)
-            .max(self.journal_time);
-        self.journal(&Entry::Stop {
-            reason,
-            logs: &logs,
-        });
+        let looked = lines.max().unwrap_or(looked).max(looked);
+        self.journal_at(
+            looked,
+            &Entry::Stop {
+                reason,
+                logs: &logs,
+            },
+        );
     }
 
     /// Queues a CLOCK line when the wall clock was set since the last call.

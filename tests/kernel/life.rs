@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::Suite;
+use crate::flood::now;
 use crate::ground::{Fs, Ground, sh};
 use crate::recorder::{Home, Recorder, tell};
 use crate::wait::{PATIENCE, let_pass, until};
@@ -24,6 +25,7 @@ pub(crate) fn list(suite: &mut Suite) {
     suite.one("a_burst_is_written_without_another_event", burst_then_quiet);
     suite.one("removed_watch_is_silent_at_once", removed);
     suite.one("restart_records_the_same", restart);
+    suite.one("stop_says_up_to_when_all_was_recorded", stop_says_when);
     suite.alone("idle_daemon_sleeps", &["mount"], idle);
 }
 
@@ -270,6 +272,34 @@ fn restart() {
         .map(|line| (line.kind, line.path))
         .collect();
     assert_eq!(both, [live.clone(), live].concat());
+}
+
+/// The last lines take their time, and meanwhile more happens that nobody reads.
+fn stop_says_when() {
+    let scene = scene("CREATE");
+    let mut recorder = scene.home.start();
+    recorder.settle("_global", &scene.root);
+    recorder.signal(Signal::STOP);
+    let make = |number: usize| {
+        fs::File::create_new(scene.root.join(number.to_string())).unwrap();
+        now()
+    };
+    let mut made: Vec<String> = (0..30_000).map(make).collect();
+    recorder.signal(Signal::TERM);
+    recorder.signal(Signal::CONT);
+    while is_there(&scene.home.socket) {
+        made.push(make(made.len()));
+    }
+    assert!(recorder.wait_end().success());
+    let stop = scene.home.journal_of("STOP");
+    let until = stop[0]["time"].as_str().unwrap();
+    let told = names(&scene.home).len();
+    let before = made.iter().filter(|time| time.as_str() <= until).count();
+    assert!(
+        told >= before,
+        "{before} were made before {until}, {told} are told"
+    );
+    assert!(told < made.len(), "nothing was made after the last look");
 }
 
 /// No timer wakes it, and it is small.
