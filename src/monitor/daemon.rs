@@ -77,6 +77,8 @@ fn record(
                 &format!("{socket} cannot be handed to its user: {error}; it stays with root"),
             );
         }
+        // Whoever edits the store from here on finds somebody at the socket; what was edited before stands in it.
+        let (watches, _) = store.load()?;
         begin(&mut core, &config, watches)?;
         if !caps::has(Cap::DAC_READ_SEARCH)
             && let Some(lack) = rights::lack_of(Cap::DAC_READ_SEARCH)
