@@ -448,7 +448,5 @@ fn changed(line: &[Stop<'_>]) -> bool {
 
 /// Whether a name that was read in /proc is too fresh to be trusted at `when`.
 pub(super) fn unsettled(version: &Version, when: u64) -> bool {
-    version.traits.has(Traits::EXEC)
-        && version.read_at != 0
-        && when <= version.read_at.saturating_add(SETTLED_AFTER)
+    version.traits.has(Traits::READ_BACK) && when <= version.read_at.saturating_add(SETTLED_AFTER)
 }

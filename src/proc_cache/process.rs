@@ -46,13 +46,16 @@ impl Traits {
     pub(super) const THREADS_DIFFER: Self = Self(1 << 7);
     /// It got its rights by an exec, or its parent did.
     pub(super) const RAISED: Self = Self(1 << 8);
+    /// The name was read in /proc after an exec; `read_at` says when.
+    pub(super) const READ_BACK: Self = Self(1 << 9);
 
     /// What a child or a later version inherits.
     const INHERITED: u16 = Self::DOUBTFUL.0
         | Self::NAMELESS.0
         | Self::UID_DOUBTFUL.0
         | Self::THREADS_DIFFER.0
-        | Self::RAISED.0;
+        | Self::RAISED.0
+        | Self::READ_BACK.0;
 
     pub(super) fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
@@ -275,9 +278,8 @@ impl Process {
         version.comm = Arc::clone(comm);
         version.read_at = 0;
         version.traits.set(Traits::NAMED, true);
-        version
-            .traits
-            .set(Traits::DOUBTFUL.with(Traits::NAMELESS), false);
+        let unsure = Traits::DOUBTFUL.with(Traits::NAMELESS);
+        version.traits.set(unsure.with(Traits::READ_BACK), false);
         if exec {
             version
                 .traits
@@ -313,6 +315,7 @@ impl Process {
         version.exe.clone_from(&said.exe);
         version.read_at = said.read_at;
         version.traits.set(Traits::NAMELESS, false);
+        version.traits.set(Traits::READ_BACK, true);
         self.spread_name(at);
     }
 
@@ -382,12 +385,9 @@ impl Process {
             later.exe.clone_from(&from.exe);
             later.read_at = from.read_at;
             later.mapped_at = from.mapped_at;
-            later
-                .traits
-                .set(Traits::NAMELESS, from.traits.has(Traits::NAMELESS));
-            later
-                .traits
-                .set(Traits::DOUBTFUL, from.traits.has(Traits::DOUBTFUL));
+            for of_name in [Traits::NAMELESS, Traits::DOUBTFUL, Traits::READ_BACK] {
+                later.traits.set(of_name, from.traits.has(of_name));
+            }
         }
     }
 

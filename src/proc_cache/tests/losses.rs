@@ -92,6 +92,28 @@ fn a_lost_exit_ends_when_the_pid_is_born_again() {
 }
 
 #[test]
+fn a_name_from_proc_is_no_surer_for_a_change_of_user() {
+    let mut table = table_with_shell();
+    let what = ProcChange::ReadBack {
+        comm: "cat".into(),
+        exe: Some("/bin/cat".into()),
+        read_at: 21 * MS,
+    };
+    let records = [
+        record(20 * MS, 50, ProcChange::Exec),
+        euid(22 * MS + 1, 50, 9),
+        record(20 * MS, 50, what),
+    ];
+    apply(&mut table, &records);
+    let during = Span {
+        from: 20 * MS + 1,
+        to: 30 * MS,
+    };
+    let who = table.at_event(50, moment(during, 1));
+    assert_eq!(named(who), ambiguous("cat"));
+}
+
+#[test]
 fn names_from_proc_are_not_exact_while_an_exec_may_be_under_way() {
     let mut table = table_with_shell();
     let read_back = |time, read_at| {
