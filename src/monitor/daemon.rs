@@ -68,8 +68,10 @@ fn record(
     let alarm = Alarm::new(watchman, warden, hooks);
     let manager = Manager::of_process(reporter.clone());
     let (feed, mut core) = assemble(&config, group, dialect, reporter, &to_core, &hub, alarm)?;
+    let mut is_bound = false;
     let code = runtime.block_on(async {
         let control = Control::bind(&config.paths.socket, config.uid, config.owner)?;
+        is_bound = true;
         if let Some(error) = &control.not_handed_over {
             let socket = quoted(&config.paths.socket);
             reporter.say(
@@ -130,7 +132,10 @@ fn record(
     });
     // Both names go before the lock does: the next daemon finds a clean place.
     as_user(config.owner, || {
-        std::fs::remove_file(&config.paths.socket).ok();
+        // What made us give up before it was ours is not ours to remove.
+        if is_bound {
+            std::fs::remove_file(&config.paths.socket).ok();
+        }
         drop(lock);
     });
     code
