@@ -3,7 +3,6 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs;
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -15,6 +14,7 @@ use serde::Deserialize;
 use crate::filters::size::{SizeFilter, parse_size};
 use crate::filters::time::parse_age;
 use crate::sys::account::{Account, account, effective_uid};
+use crate::sys::files::{as_user, read_regular};
 
 pub use crate::sys::files::Owner;
 
@@ -174,7 +174,7 @@ impl Config {
 
     fn of(around: &Surroundings, flags: &CacheSettings) -> anyhow::Result<Self> {
         let person = around.person();
-        let file = File::read(&person.config_file())?;
+        let file = as_user(person.owner, || File::read(&person.config_file()))?;
         Self::assemble(person, &file, flags, &around.test)
     }
 
@@ -297,6 +297,14 @@ impl Person {
     }
 }
 
+fn read_text(path: &Path) -> io::Result<String> {
+    String::from_utf8(read_regular(path, MOST_BYTES)?)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))
+}
+
+/// No configuration is so long.
+const MOST_BYTES: u64 = 4 << 20;
+
 /// fsmon.toml as written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -334,7 +342,7 @@ struct CaptureSettings {
 
 impl File {
     fn read(path: &Path) -> anyhow::Result<Self> {
-        match fs::read_to_string(path) {
+        match read_text(path) {
             Err(error)
                 if matches!(
                     error.kind(),
@@ -541,6 +549,8 @@ impl TestSwitches {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn alice(uid: u32) -> Option<Account> {

@@ -84,7 +84,7 @@ impl Store {
     }
 
     fn read(&self) -> anyhow::Result<Vec<u8>> {
-        match fs::read(&self.path) {
+        match files::read_regular(&self.path, MOST_BYTES) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             read => read.with_context(|| format!("cannot read the store {}", quoted(&self.path))),
         }
@@ -280,6 +280,9 @@ fn watches_of(line: &[u8]) -> anyhow::Result<(GroupName, Vec<Watch>)> {
     let watches = watches.collect::<Result<_, _>>()?;
     Ok((group, watches))
 }
+
+/// No store is so long.
+const MOST_BYTES: u64 = 64 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd};
 use std::os::unix::fs::{
     DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, fchown,
@@ -84,6 +84,21 @@ pub fn open_unwaiting(path: &Path) -> io::Result<File> {
         .read(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
     options.open(path)
+}
+
+/// Reads a regular file of at most `most` bytes. Whoever may choose what stands at a path could else put a FIFO
+/// there, and whoever reads it waits for ever, or a device without an end.
+pub fn read_regular(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let file = open_unwaiting(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(bytes)
 }
 
 /// Makes a file without a name in the filesystem of `dir`: it goes when it is closed.
@@ -203,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_nameless_file_leaves_nothing_behind() {
-        use std::io::{Read, Seek, Write};
+        use std::io::{Seek, Write};
 
         let dir = tempfile::tempdir().unwrap();
         let mut file = nameless(dir.path()).unwrap();
@@ -213,6 +228,18 @@ mod tests {
         file.read_to_string(&mut text).unwrap();
         assert_eq!(text, "kept");
         assert_eq!(dir.path().read_dir().unwrap().count(), 0);
+    }
+
+    #[test]
+    fn only_a_regular_file_that_is_not_too_long_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "12345").unwrap();
+        assert_eq!(read_regular(&file, 5).unwrap(), b"12345");
+        assert!(read_regular(&file, 4).is_err());
+        for other in ["/dev/zero", "/dev", dir.path().to_str().unwrap()] {
+            assert!(read_regular(Path::new(other), 5).is_err(), "{other}");
+        }
     }
 
     #[test]
