@@ -152,6 +152,11 @@ pub struct TestSwitches {
     pub read_delay: Option<Duration>,
 }
 
+/// The user for whom root works here, as far as the environment says so.
+pub fn owner_behind_sudo() -> Option<Owner> {
+    Surroundings::of_process().person().owner
+}
+
 impl Config {
     /// Reads the environment and the file; `flags` win over the file.
     pub fn load(flags: &CacheSettings) -> anyhow::Result<Self> {

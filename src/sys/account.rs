@@ -1,10 +1,13 @@
 //! Who runs this, and whose home is where: <https://man7.org/linux/man-pages/man3/getpwnam.3.html>
 
 use std::ffi::{CStr, CString, OsString};
+use std::io;
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::ptr;
+
+use super::cvt;
 
 /// An entry of the user database.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +48,55 @@ pub fn ids_of(name: &str) -> Option<(u32, u32)> {
     })
     .map(|(uid, account)| (uid, account.gid))
 }
+
+/// Gives this process the groups of a user and no others. An id that counts for files leaves root's further groups in
+/// force: what these may read and write the user would reach through us. setgroups(2) is about all threads, so it is
+/// for a process that has one.
+pub fn take_groups(uid: u32, gid: u32) -> io::Result<()> {
+    let wanted = groups_of(uid, gid)?;
+    // SAFETY: the pointer is valid for as many ids as are given.
+    let ret = unsafe { libc::setgroups(wanted.len(), wanted.as_ptr()) };
+    match cvt(ret) {
+        Ok(_) => Ok(()),
+        // In a namespace of an ordinary user nobody may: then it must have been so before.
+        Err(_) if present_groups()?.iter().all(|group| wanted.contains(group)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn groups_of(uid: u32, gid: u32) -> io::Result<Vec<libc::gid_t>> {
+    let Some(account) = account(uid) else {
+        return Ok(vec![gid]);
+    };
+    let name = CString::new(account.name.into_vec())?;
+    let mut groups: Vec<libc::gid_t> = vec![0; 64];
+    loop {
+        let mut count = libc::c_int::try_from(groups.len()).unwrap_or(libc::c_int::MAX);
+        // SAFETY: `name` ends with NUL, and `groups` has room for as many ids as `count` says.
+        let ret =
+            unsafe { libc::getgrouplist(name.as_ptr(), gid, groups.as_mut_ptr(), &raw mut count) };
+        if ret >= 0 {
+            groups.truncate(count.unsigned_abs() as usize);
+            return Ok(groups);
+        }
+        if groups.len() > MOST_GROUPS {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        groups.resize(groups.len() * 2, 0);
+    }
+}
+
+fn present_groups() -> io::Result<Vec<libc::gid_t>> {
+    let mut groups: Vec<libc::gid_t> = vec![0; MOST_GROUPS];
+    let room = libc::c_int::try_from(groups.len()).unwrap_or(libc::c_int::MAX);
+    // SAFETY: `groups` has room for as many ids as we say.
+    let count = cvt(unsafe { libc::getgroups(room, groups.as_mut_ptr()) })?;
+    groups.truncate(count.unsigned_abs() as usize);
+    Ok(groups)
+}
+
+/// NGROUPS_MAX of the kernel.
+const MOST_GROUPS: usize = 65_536;
 
 fn look_up(
     mut ask: impl FnMut(*mut libc::passwd, &mut [libc::c_char], *mut *mut libc::passwd) -> i32,

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use fsmon::config::{CacheSettings, Config};
+use fsmon::config::CacheSettings;
 use fsmon::monitor::{NoFanotify, run_daemon};
 
 use super::policy::watchman;
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, load_config_with};
 
 /// Records; needs root.
 ///
@@ -44,15 +44,14 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
-    let config = Config::load(&CacheSettings {
+    let config = load_config_with(&CacheSettings {
         dir_capacity: args.cache_dir_cap,
         dir_ttl_secs: args.cache_dir_ttl,
         file_size_capacity: args.cache_file_size,
         proc_ttl_secs: args.cache_proc_ttl,
         stats_interval_secs: args.cache_stats_interval,
         buffer_size: args.buffer_size,
-    })
-    .map_err(Failure::usage)?;
+    })?;
     let watchman = watchman(args.policy.as_deref())?;
     run_daemon(config, watchman, args.debug).map_err(|error| {
         let hint = error.downcast_ref().and_then(NoFanotify::hint);

@@ -36,10 +36,11 @@ use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use fsmon::config::{CacheSettings, Config};
+use fsmon::config::{CacheSettings, Config, owner_behind_sudo};
 use fsmon::event::WallTime;
 use fsmon::monitored::path::{absolute, quoted, resolve};
 use fsmon::monitored::{BadLine, GroupName, Store};
+use fsmon::sys::account::take_groups;
 use fsmon::sys::files;
 
 /// How a command ends.
@@ -96,7 +97,16 @@ pub(crate) fn say(message: impl fmt::Display) {
 }
 
 pub(crate) fn load_config() -> Result<Config, Failure> {
-    Config::load(&CacheSettings::default()).map_err(Failure::usage)
+    load_config_with(&CacheSettings::default())
+}
+
+/// Reads the configuration, with the groups of the user whose it is: from here on files of that user are touched.
+pub(crate) fn load_config_with(flags: &CacheSettings) -> Result<Config, Failure> {
+    if let Some(owner) = owner_behind_sudo() {
+        take_groups(owner.uid, owner.gid)
+            .with_context(|| format!("cannot take the groups of user {}", owner.uid))?;
+    }
+    Config::load(flags).map_err(Failure::usage)
 }
 
 pub(crate) fn store_of(config: &Config) -> Store {
