@@ -40,6 +40,7 @@ pub struct Appender {
     logs: HashMap<String, Log>,
     pending_bytes: usize,
     dropped: u64,
+    dropped_since: Option<WallTime>,
     leftovers: Leftovers,
 }
 
@@ -56,6 +57,8 @@ pub struct FlushReport {
     pub busy: bool,
     /// Lines given up since the flush before, for want of room. Each log gets its GAP line.
     pub dropped: u64,
+    /// The time of the first of them, if there are any.
+    pub dropped_since: WallTime,
     /// What failed: the name of a log (or the directory) and why. The lines stay pending.
     pub errors: Vec<(String, io::Error)>,
     /// Files that could not be given to their owner; nothing is lost by it.
@@ -114,6 +117,7 @@ impl Appender {
             logs: HashMap::new(),
             pending_bytes: 0,
             dropped: 0,
+            dropped_since: None,
             leftovers: Leftovers::default(),
         }
     }
@@ -135,8 +139,9 @@ impl Appender {
         let grown = log.pending.len() - before;
         let taken = log.lost.is_none() && self.pending_bytes + grown <= self.config.ceiling_bytes;
         if !taken {
-            log.give_up(start);
+            let time = log.give_up(start);
             self.dropped += 1;
+            self.dropped_since = self.dropped_since.or(time);
         }
         self.pending_bytes += log.pending.len() - before;
         taken
@@ -167,6 +172,7 @@ impl Appender {
     fn flush_as_user(&mut self) -> FlushReport {
         let mut report = FlushReport {
             dropped: mem::take(&mut self.dropped),
+            dropped_since: self.dropped_since.take().unwrap_or_default(),
             ..FlushReport::default()
         };
         if !self.is_idle()
@@ -341,8 +347,8 @@ impl Log {
         self.pending.is_empty() && self.lost.is_none()
     }
 
-    /// Takes the line from `start` on out of the pending ones again, and counts it.
-    fn give_up(&mut self, start: usize) {
+    /// Takes the line from `start` on out of the pending ones again, and counts it; returns its time.
+    fn give_up(&mut self, start: usize) -> Option<WallTime> {
         let time = time_of(&self.pending[start..]);
         self.pending.truncate(start);
         let lost = self.lost.get_or_insert_with(|| {
@@ -355,6 +361,7 @@ impl Log {
         });
         lost.lines += 1;
         lost.until = time.unwrap_or(lost.until);
+        time
     }
 
     fn close_gap(&mut self, name: &str) {

@@ -366,8 +366,7 @@ impl Writer {
                 report.dropped
             );
             reporter.say_folded(Level::Error, "dropped", &text);
-            let since = WallTime(clock::realtime());
-            self.hole.get_or_insert((since, 0)).1 += report.dropped;
+            self.hole.get_or_insert((report.dropped_since, 0)).1 += report.dropped;
         } else if report.pending_bytes == 0
             && let Some((since, dropped)) = self.hole.take()
         {
