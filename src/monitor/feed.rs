@@ -46,6 +46,8 @@ struct Inner {
     ceiling: usize,
     buffer: Vec<u8>,
     losing: Option<Loss>,
+    /// Up to when something was lost for the last time.
+    lost_until: WallTime,
     most_held: usize,
     /// When all queues were last seen empty.
     empty_at: u64,
@@ -77,6 +79,7 @@ impl Feed {
             ceiling,
             buffer: vec![0; buffer],
             losing: None,
+            lost_until: WallTime(i64::MIN),
             most_held: 0,
             empty_at: clock::monotonic(),
             drained_at: None,
@@ -277,14 +280,19 @@ impl Inner {
         if !self.has_room(needs) {
             let lost = wire::records(&self.buffer[..len]).count() as u64;
             let cause = "reader too slow: the memory for unread events was full";
-            let losing = self.losing.get_or_insert(Loss {
+            // What is lost has waited in the kernel for as long as nobody looked: it can have happened at any time
+            // since the queue was last empty, or since what was lost before it.
+            let waited = clock::monotonic().saturating_sub(self.empty_at);
+            let empty = WallTime(wall.0.saturating_sub_unsigned(waited));
+            let losing = self.losing.get_or_insert_with(|| Loss {
                 count: Some(0),
-                since: wall,
+                since: empty.max(self.lost_until.min(wall)),
                 until: wall,
                 cause,
             });
             losing.count = losing.count.map(|count| count + lost);
             losing.until = wall;
+            self.lost_until = wall;
             return;
         }
         if let Some(loss) = self.losing.take() {
