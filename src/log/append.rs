@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use hashbrown::HashMap;
 
-use super::dir::{DirLock, LogDir, Owner, hand_over};
+use super::dir::{DirLock, LogDir, Owner, changed_since, hand_over};
 use super::journal::{self, Change, Changed};
 use super::line::{Gap, encode_gap, time_of};
 use super::{scan, source};
@@ -214,27 +214,40 @@ impl Appender {
 
     /// Which of these logs have lost something since they had the given sizes.
     pub fn changed_since(&self, sizes: &BTreeMap<String, u64>) -> Vec<Changed> {
-        let looked = || {
-            let dir = LogDir::open(&self.config.dir)?;
-            let mut changed = Vec::new();
-            for (log, &before) in sizes {
-                let after = dir.stat(log)?.map(|found| found.len);
-                let how = match after {
-                    None => Change::Moved,
-                    Some(after) if after < before => Change::Cut,
-                    Some(_) => continue,
-                };
-                changed.push(Changed {
-                    log: log.clone(),
-                    how,
-                    before,
-                    after: after.unwrap_or(0),
-                    inode: 0,
-                });
-            }
-            io::Result::Ok(changed)
+        files::as_user(self.config.owner, || changed_since(&self.config.dir, sizes))
+            .unwrap_or_default()
+    }
+
+    /// Notices what was done to the logs that are open, as a flush does before it writes. Waits for nobody: while
+    /// `clean` has them it sees nothing.
+    pub fn look(&mut self) -> Vec<Changed> {
+        files::as_user(self.config.owner, || self.look_as_user());
+        mem::take(&mut self.leftovers.changed)
+    }
+
+    fn look_as_user(&mut self) {
+        // What hinders the look hinders the next flush as well, and is said then.
+        if self.place.is_none() || self.find_place().is_err() {
+            return;
+        }
+        let Some(Place { dir, lock }) = &self.place else {
+            return;
         };
-        files::as_user(self.config.owner, looked).unwrap_or_default()
+        let Ok(Some(_held)) = lock.try_take() else {
+            return;
+        };
+        let logs = self.logs.iter_mut();
+        for (name, log) in logs.filter(|(name, _)| *name != journal::FILE_NAME) {
+            let Ok(found) = dir.stat(name) else { continue };
+            let Some(changed) = log.open.as_mut().and_then(|open| open.changed(name, found)) else {
+                continue;
+            };
+            match &mut log.open {
+                Some(open) if changed.how == Change::Cut => open.len = changed.after,
+                _ => log.retire(name, &mut self.leftovers),
+            }
+            self.leftovers.changed.push(changed);
+        }
     }
 
     /// Brings everything written so far to the disk; says which logs could not be synced.

@@ -3,11 +3,13 @@
 //! The lock is a file of its own (`.lock`, mode 0600). The logs themselves are never locked:
 //! anybody who may read one could then hold up the recorder.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::journal::{Change, Changed};
 use crate::sys::dirfd::{Access, Dir, Status};
 use crate::sys::files;
 pub use crate::sys::files::Owner;
@@ -200,6 +202,28 @@ pub fn hand_over(file: &File, owner: Owner) -> io::Result<()> {
         return Ok(());
     }
     owner.take(file)
+}
+
+/// Which logs in `dir` have lost something since they had the given sizes.
+pub fn changed_since(dir: &Path, sizes: &BTreeMap<String, u64>) -> io::Result<Vec<Changed>> {
+    let dir = LogDir::open(dir)?;
+    let mut changed = Vec::new();
+    for (log, &before) in sizes {
+        let after = dir.stat(log)?.map(|found| found.len);
+        let how = match after {
+            None => Change::Moved,
+            Some(after) if after < before => Change::Cut,
+            Some(_) => continue,
+        };
+        changed.push(Changed {
+            log: log.clone(),
+            how,
+            before,
+            after: after.unwrap_or(0),
+            inode: 0,
+        });
+    }
+    Ok(changed)
 }
 
 fn not_regular() -> io::Error {

@@ -357,8 +357,10 @@ impl Core {
         self.step();
     }
 
-    /// How everything is, without doing anything first.
+    /// How everything is, without telling anything first; only at the logs it looks, so that whoever reads the
+    /// journal then finds there what was done to them.
     fn health(&mut self) -> Health {
+        self.writer.look(&self.reporter);
         let mut health = Health {
             queues: self.feed.fullness(),
             policy: self.alarm.health(),

@@ -111,6 +111,17 @@ impl Writer {
         self.sync = sync;
     }
 
+    /// Notices what others did to the logs, and notes it in the journal.
+    pub fn look(&mut self, reporter: &Reporter) {
+        let changed = self.appender.look();
+        for changed in &changed {
+            self.journal(&Entry::Log(changed));
+        }
+        if !changed.is_empty() {
+            self.flush(reporter);
+        }
+    }
+
     /// Fills in what waits to be written, and who listens.
     pub fn tell_health(&self, health: &mut Health) {
         health.losses.lines = self.dropped;

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::event::WallTime;
 use crate::filters::scope::{is_at_or_below, trim_slashes};
-use crate::log::journal::Change;
+use crate::log::journal::{Change, Changed};
 use crate::log::written::Written;
 
 /// What the journal holds, in its order.
@@ -102,6 +102,17 @@ pub struct LogChange {
 }
 
 impl LogChange {
+    /// What others did, as it is found out at `time`.
+    pub fn noticed(time: WallTime, changed: Changed) -> Self {
+        Self {
+            time,
+            how: Some(changed.how.name().to_owned()),
+            inode: changed.inode,
+            sizes: (changed.before, changed.after),
+            log: changed.log,
+        }
+    }
+
     /// Whether the file that the log was may lie under another name.
     pub fn is_elsewhere(&self) -> bool {
         self.how

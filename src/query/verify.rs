@@ -10,7 +10,7 @@ use super::account::{Account, End, Item, LogChange, Piece, State, Story, account
 use crate::event::WallTime;
 use crate::filters::time::TimeWindow;
 use crate::log::chain::{Hash, Link};
-use crate::log::dir::LogDir;
+use crate::log::dir::{LogDir, changed_since};
 use crate::log::journal::FILE_NAME;
 use crate::log::line::time_of;
 use crate::log::source::{Lines, find_last};
@@ -92,7 +92,8 @@ pub fn verify(request: &VerifyRequest) -> io::Result<Verdict> {
     reading.compare(request);
     let logs = ends_of_logs(&request.log_dir)?;
     let end = reading.end(request, &logs);
-    let told = account(&reading.items, end);
+    let mut told = account(&reading.items, end);
+    told.logs.extend(since_the_stop(&reading, request)?);
     // Where the clock went back, a log that began after it may have times before those of the journal.
     let back: i64 = told.clock.iter().map(|(_, step)| step.min(&0)).sum();
     verdict.lines = reading.lines;
@@ -275,6 +276,22 @@ impl Reading {
             }
         }
     }
+}
+
+/// What happened to the logs since recording stopped: the next run will notice it, but there may be none.
+fn since_the_stop(reading: &Reading, request: &VerifyRequest) -> io::Result<Vec<LogChange>> {
+    let Some(Item::Line(stop)) = reading.items.last() else {
+        return Ok(Vec::new());
+    };
+    // Pieces of another journal may end at any stop, long ago.
+    if !stop.is_stop() || !request.journal.is_empty() {
+        return Ok(Vec::new());
+    }
+    let changed = changed_since(&request.log_dir, &stop.logs)?;
+    let changes = changed.into_iter();
+    Ok(changes
+        .map(|changed| LogChange::noticed(stop.time, changed))
+        .collect())
 }
 
 /// The first and the last time in a log, and which file it is.
