@@ -320,6 +320,45 @@ fn help_of(words: &[&str]) -> String {
         .collect()
 }
 
+#[test]
+fn every_test_that_the_security_page_names_exists() {
+    let sources: String = rust_files(&root().join("tests"))
+        .chain(rust_files(&root().join("src")))
+        .map(|file| fs::read_to_string(file).unwrap())
+        .collect();
+    let page = read("docs/security.md");
+    let named = page
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .filter_map(|line| line.trim_end_matches(" |").rsplit_once(" | "))
+        .flat_map(|(_, last)| last.split('`').skip(1).step_by(2))
+        .filter(|name| name.contains('_') || *name == "flood");
+    let mut count = 0;
+    for name in named {
+        count += 1;
+        let exists =
+            sources.contains(&format!("fn {name}()")) || sources.contains(&format!("\"{name}\","));
+        assert!(exists, "there is no test '{name}'");
+    }
+    assert!(count > 30, "only {count} tests are named");
+}
+
+fn rust_files(folder: &Path) -> Box<dyn Iterator<Item = PathBuf>> {
+    let entries = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    Box::new(
+        entries.flat_map(|path| -> Box<dyn Iterator<Item = PathBuf>> {
+            if path.is_dir() {
+                rust_files(&path)
+            } else {
+                let is_rust = path.extension().is_some_and(|extension| extension == "rs");
+                Box::new(is_rust.then_some(path).into_iter())
+            }
+        }),
+    )
+}
+
 fn updating() -> bool {
     std::env::var_os("FSMON_UPDATE_DOCS").is_some()
 }

@@ -15,6 +15,8 @@
 mod actor;
 #[path = "kernel/alerts.rs"]
 mod alerts;
+#[path = "kernel/attack.rs"]
+mod attack;
 #[path = "kernel/bursts.rs"]
 mod bursts;
 #[path = "kernel/churn.rs"]
@@ -141,6 +143,7 @@ fn main() -> ExitCode {
     socket::list(&mut suite);
     live::list(&mut suite);
     verify::list(&mut suite);
+    attack::list(&mut suite);
     watch::list(&mut suite);
     doctor::list(&mut suite);
     alerts::list(&mut suite);

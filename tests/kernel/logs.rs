@@ -18,7 +18,7 @@ use crate::recorder::{Home, Recorder};
 use crate::wait::{PATIENCE, until};
 
 /// A user of the machine that exists only in the mount namespace of the daemon.
-const USER: u32 = 4242;
+pub(crate) const USER: u32 = 4242;
 
 pub(crate) fn list(suite: &mut Suite) {
     suite.one("log_truncated_replaced_or_deleted", log_changed_by_others);
@@ -315,7 +315,7 @@ fn auto_clean() {
 }
 
 /// Starts the daemon where an /etc/passwd of the test is in force, as sudo would for its user.
-fn start_for_user(ground: &Ground, home: &Home, before: &[&str]) -> Recorder {
+pub(crate) fn start_for_user(ground: &Ground, home: &Home, before: &[&str]) -> Recorder {
     // A home is its user's, with all that is in it: what the daemon opens there, it opens as that user.
     let id = USER.to_string();
     sh(&["chown", "-R", &format!("{id}:{id}")], &[&home.dir]);
