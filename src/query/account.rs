@@ -363,6 +363,10 @@ fn with_holes(pieces: &[Piece], holes: &[Hole], path: &[u8], settings: &str) -> 
         let mut from = piece.from;
         for hole in holes().filter(|hole| hole.from <= piece.to && hole.to >= piece.from) {
             let (begin, end) = (hole.from.max(from), hole.to.min(piece.to));
+            if end < from {
+                // It lies in one that has been told.
+                continue;
+            }
             if begin > from {
                 cut.push(Piece {
                     from,

@@ -138,8 +138,9 @@ fn beyond_the_ceiling(kind: Fs) {
     fs::create_dir_all(root.join("before/deep/er")).unwrap();
     let mut recorder = home.start();
     let workers = workers(&root, FEW);
-    recorder.settle("_global", &root);
+    // What is lost may have waited since the queue was last seen empty.
     let start = now();
+    recorder.settle("_global", &root);
     recorder.signal(Signal::STOP);
     together(workers);
     // What changes the tree unseen must not lead paths astray afterwards.

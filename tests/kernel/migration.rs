@@ -18,7 +18,7 @@ use crate::lines::MARKER;
 use crate::recorder::{Recorder, tell};
 use crate::wait::{PATIENCE, until};
 use openings::{gate, opens, opens_mount, words};
-use place::{Place, examples, exe_of, page, text, word};
+use place::{Looking, Place, examples, exe_of, page, text, word};
 
 pub(crate) fn list(suite: &mut Suite) {
     suite.one("migration_page_is_complete", page_is_complete);
@@ -348,6 +348,12 @@ fn output() {
     }
 }
 
+/// Each is told by a connection of its own, and the first one listened first.
+fn tell_the_same([first, second]: &mut [Looking; 2]) {
+    let same = || first.events().ends_with(&second.events()).then_some(());
+    assert!(until(PATIENCE, same).is_some());
+}
+
 fn service() {
     let place = Place::new("service");
     let [rules, request] = <[String; 2]>::try_from(place.blocks("toml")).unwrap();
@@ -394,9 +400,7 @@ fn service() {
     });
     let alerts: Vec<_> = alerts.unwrap().iter().map(told).collect();
     assert_eq!(alerts, wanted);
-    // Each is told by a connection of its own.
-    let same = || (tails[1].events().len() == tails[0].events().len()).then_some(());
-    assert!(until(PATIENCE, same).is_some());
+    tell_the_same(&mut tails);
     let mut alerts = Vec::new();
     let mut events = 0;
     while alerts.len() < 2 {

@@ -75,6 +75,16 @@ impl Scene {
         fs::write(self.journal(), text).unwrap();
     }
 
+    /// Waits until nothing that was read is left to be told.
+    fn drained(&self) {
+        let empty = || {
+            let health = self.home.ok(&["health", "--json"]);
+            let health: Value = serde_json::from_str(&health).unwrap();
+            (health["queues"]["held_bytes"] == 0).then_some(())
+        };
+        assert!(until(PATIENCE, empty).is_some());
+    }
+
     /// Records a file and ends well.
     fn a_run(&self, name: &str) {
         let mut recorder = self.home.start();
@@ -160,6 +170,7 @@ fn two_gaps() {
             (scene.home.journal_of("GAP").len() >= round).then_some(())
         });
         assert!(told.is_some(), "no GAP: {:#?}", scene.home.journal());
+        scene.drained();
         recorder.settle("_global", &scene.root);
         scene.record(&mut recorder, &format!("after{round}"));
     }
@@ -172,11 +183,26 @@ fn two_gaps() {
         .iter()
         .filter(|piece| piece["state"] != "complete")
         .collect();
-    assert_eq!(holes.len(), gaps.len(), "{watch:#}");
-    for (hole, gap) in holes.iter().zip(&gaps) {
-        assert_eq!(hole["state"], "lost");
-        assert_eq!(hole["lost"], gap["lost"]);
-        assert_eq!((&hole["from"], &hole["to"]), (&gap["since"], &gap["time"]));
+    assert!(holes.len() >= 2, "{watch:#}");
+    // Losses of two kinds may overlap: no hole without a GAP, and nothing in a GAP is complete.
+    let within = |outer: (&Value, &Value), inner: (&Value, &Value)| {
+        outer.0.as_str() <= inner.0.as_str() && inner.1.as_str() <= outer.1.as_str()
+    };
+    for hole in &holes {
+        let fits =
+            |gap: &Value| within((&gap["since"], &gap["time"]), (&hole["from"], &hole["to"]));
+        assert!(gaps.iter().any(fits), "{hole:#} {gaps:#?}");
+    }
+    for gap in &gaps {
+        let is_claimed = |piece: &Value| {
+            piece["state"] == "complete"
+                && piece["from"].as_str() < gap["time"].as_str()
+                && piece["to"].as_str() > gap["since"].as_str()
+        };
+        assert!(
+            !watch["pieces"].as_array().unwrap().iter().any(is_claimed),
+            "{watch:#} {gap:#}"
+        );
     }
     // Between the two, and after them, everything is there.
     let between = gaps[0]["time"].as_str().unwrap();

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use wait4::Wait4 as _;
 
 /// In the environment of a worker: its job.
@@ -69,10 +70,11 @@ impl Worker {
         line
     }
 
-    /// Whether it has ended.
+    /// Whether it has ended. It is not waited for: whoever does that is told its CPU time.
     pub(crate) fn is_done(&mut self) -> bool {
-        let child = self.child.as_mut().unwrap();
-        child.try_wait().unwrap().is_some()
+        let pid = Pid::from_child(self.child.as_ref().unwrap());
+        let looking = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(pid), looking).unwrap().is_some()
     }
 
     /// Lets it begin.

@@ -121,11 +121,12 @@ fn a_gap_cuts_the_watches_of_its_time_and_no_others() {
 }
 
 #[test]
-fn gaps_that_overlap_and_gaps_of_no_length_stay() {
+fn gaps_that_overlap_and_gaps_of_no_length_stay_and_one_within_another_is_told_by_it() {
     let items = [
         start(1),
         add(1, "/a"),
         gap(10, 20, 1, "full"),
+        gap(12, 13, 1, "process records lost: full"),
         gap(15, 30, 1, "full"),
         gap(40, 40, 1, "full"),
         stop(50),
