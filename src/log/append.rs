@@ -159,6 +159,11 @@ impl Appender {
         self.pending_bytes
     }
 
+    /// Whether lines for the log `name` are in memory.
+    pub fn is_pending(&self, name: &str) -> bool {
+        self.logs.get(name).is_some_and(|log| !log.is_idle())
+    }
+
     /// Whether a flush has nothing to do.
     pub fn is_idle(&self) -> bool {
         self.pending_bytes == 0 && self.logs.values().all(Log::is_idle)

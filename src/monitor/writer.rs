@@ -126,7 +126,9 @@ impl Writer {
     pub fn tell_health(&self, health: &mut Health) {
         health.losses.lines = self.dropped;
         health.queues.pending_bytes = self.pending_bytes() as u64;
-        health.journal = self.last_link.map(|link| link.to_string());
+        let is_written = !self.appender.is_pending(journal::FILE_NAME);
+        let link = self.last_link.filter(|_| is_written);
+        health.journal = link.map(|link| link.to_string());
         health.queues.readers = self.live.hub.readers() as u64;
     }
 
@@ -308,6 +310,10 @@ impl Writer {
             self.journal(&Entry::Log(changed));
         }
         self.say(&report, reporter);
+        if !report.busy && report.pending_bytes == 0 && !self.appender.is_idle() {
+            // What the journal tells of this flush. That writes no other log, so nothing more comes of it.
+            return self.flush(reporter);
+        }
         self.retry_at = if report.busy {
             Some(Instant::now() + RETRY_BUSY)
         } else if report.pending_bytes > 0 {

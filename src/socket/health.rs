@@ -18,7 +18,7 @@ pub struct Health {
     pub memory_kib: u64,
     /// The most that it ever was.
     pub memory_peak_kib: u64,
-    /// The last line of the journal: its number and its hash.
+    /// The last line of the journal: its number and its hash. Absent while lines of it wait for a disk.
     pub journal: Option<String>,
     /// What was seen.
     pub events: Events,

@@ -128,3 +128,22 @@ fn little_memory_for_lines_is_emptied_before_it_is_full() {
     assert_eq!(writer.dropped, 0);
     assert_eq!(times(place.path()), all);
 }
+
+#[test]
+fn what_the_journal_tells_of_a_write_is_written_with_it() {
+    let place = tempfile::tempdir().unwrap();
+    let mut writer = writer(place.path());
+    record(&mut writer, &[1]);
+    fs::write(place.path().join("x_log.jsonl"), "").unwrap();
+    record(&mut writer, &[2]);
+    let journal = fs::read(place.path().join("journal.jsonl")).unwrap();
+    let written = crate::log::written::read_entry(&journal).unwrap();
+    assert_eq!(
+        (written.event.as_str(), written.how.as_deref()),
+        ("LOG", Some("cut"))
+    );
+    let mut health = Health::default();
+    writer.tell_health(&mut health);
+    let hash = chain::Hash::of(&journal);
+    assert_eq!(health.journal, Some(format!("1:{hash}")));
+}
