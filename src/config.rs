@@ -80,6 +80,8 @@ pub struct CaptureConfig {
     pub ceiling: u64,
     /// Bytes of lines held while a disk is full.
     pub write_ceiling: u64,
+    /// How many objects of a watch are kept to find out what happened unseen; 0 means none.
+    pub manifest: usize,
 }
 
 /// What is kept of logs and how they are written.
@@ -343,6 +345,7 @@ struct LoggingSettings {
 struct CaptureSettings {
     ceiling: Option<String>,
     write_ceiling: Option<String>,
+    manifest: Option<u64>,
 }
 
 impl File {
@@ -410,7 +413,9 @@ impl File {
             ensure!(bytes >= 1 << 16, "[capture] {key}: must be at least 64KB");
             Ok(bytes)
         };
+        let manifest = self.capture.manifest.unwrap_or(75_000);
         Ok(CaptureConfig {
+            manifest: usize::try_from(manifest).context("[capture] manifest")?,
             ceiling: bytes(&self.capture.ceiling, "32MB", "ceiling")?,
             write_ceiling: bytes(&self.capture.write_ceiling, "16MB", "write_ceiling")?,
         })

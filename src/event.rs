@@ -232,6 +232,8 @@ pub struct FileEvent {
     pub is_dir: bool,
     /// In which directory of which job the path lies.
     pub job: Option<JobPlace>,
+    /// Nobody saw it: that it happened, after this time and before [`FileEvent::time`], shows in what is there.
+    pub inferred: Option<WallTime>,
 }
 
 /// A directory of a job, by what it is to the job.

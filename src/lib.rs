@@ -7,6 +7,7 @@
 //! - `pipeline` sees `dir_cache`, `proc_cache`, `fid_parser`, `filters`,
 //!   `monitored` and `event`; never `sys`, `log` or tokio.
 //! - `policy` sees `filters` and `event`.
+//! - `manifest` sees `log`, `filters`, `event` and `sys`.
 //! - `query` and `clean` see `log`, `filters` and `event`.
 //! - `dir_cache` and `proc_cache` see `fid_parser`, `sys` and `event`.
 //! - `log`, `socket`, `monitored` and `config` see `filters` and `event`
@@ -22,6 +23,7 @@ pub mod event;
 pub mod fid_parser;
 pub mod filters;
 pub mod log;
+pub mod manifest;
 pub mod monitor;
 pub mod monitored;
 pub mod pipeline;

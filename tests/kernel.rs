@@ -27,6 +27,8 @@ mod deeds;
 mod deny;
 #[path = "kernel/doctor.rs"]
 mod doctor;
+#[path = "kernel/downtime.rs"]
+mod downtime;
 #[path = "kernel/edges.rs"]
 mod edges;
 #[path = "kernel/flood.rs"]
@@ -144,6 +146,7 @@ fn main() -> ExitCode {
     live::list(&mut suite);
     verify::list(&mut suite);
     attack::list(&mut suite);
+    downtime::list(&mut suite);
     watch::list(&mut suite);
     doctor::list(&mut suite);
     alerts::list(&mut suite);

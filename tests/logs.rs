@@ -155,6 +155,7 @@ fn event(time: i64, path: &[u8]) -> FileEvent {
         attribution: Attribution::Exact,
         is_dir: false,
         job: None,
+        inferred: None,
     }
 }
 

@@ -112,6 +112,7 @@ mod tests {
             attribution: Attribution::Ambiguous,
             is_dir: false,
             job: None,
+            inferred: None,
         };
         let note = Note {
             rule: "keys \"1\"".into(),

@@ -224,6 +224,7 @@ mod tests {
             attribution: Attribution::Exact,
             is_dir: false,
             job: None,
+            inferred: None,
         }
     }
 

@@ -91,10 +91,27 @@ pub enum Entry<'a> {
         /// The mount point.
         path: &'a [u8],
     },
+    /// What lies below a watched path was compared with what must lie there by manifest and logs.
+    Inferred(&'a Compared<'a>),
     /// A watched path was deleted or moved away.
     RootGone(Subject<'a>),
     /// A watched path is there again.
     RootBack(Subject<'a>),
+}
+
+/// A comparison of what was found below a watched path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compared<'a> {
+    /// The watched path.
+    pub path: &'a [u8],
+    /// How many changes were found that nobody saw; they stand in the logs.
+    pub count: u64,
+    /// After which time they happened.
+    pub since: WallTime,
+    /// Before which.
+    pub until: WallTime,
+    /// Whether all was there that a comparison goes by.
+    pub is_whole: bool,
 }
 
 /// What somebody did to a log.
@@ -158,8 +175,7 @@ pub fn encode_entry(time: WallTime, entry: &Entry<'_>, out: &mut Vec<u8>) {
         } => {
             push_text("version", version.as_bytes(), out);
             push_numbers(&[("pid", u64::from(*pid))], out);
-            push_key("after_crash", out);
-            out.extend_from_slice(if *after_crash { b"true" } else { b"false" });
+            push_flag("after_crash", *after_crash, out);
         }
         Entry::Stop { reason, logs } => {
             push_text("reason", reason.as_bytes(), out);
@@ -208,6 +224,13 @@ pub fn encode_entry(time: WallTime, entry: &Entry<'_>, out: &mut Vec<u8>) {
                 out,
             );
         }
+        Entry::Inferred(compared) => {
+            push_path(compared.path, out);
+            push_numbers(&[("count", compared.count)], out);
+            push_since(compared.since, out);
+            push_moment("until", compared.until, out);
+            push_flag("whole", compared.is_whole, out);
+        }
         Entry::Clock { step } => {
             push_key("step_ns", out);
             out.extend_from_slice(step.to_string().as_bytes());
@@ -232,6 +255,7 @@ impl Entry<'_> {
             Self::Hook { .. } => "HOOK",
             Self::Short { .. } => "SHORT",
             Self::Whole { .. } => "WHOLE",
+            Self::Inferred(_) => "INFERRED",
             Self::RootGone(_) => "ROOT_GONE",
             Self::RootBack(_) => "ROOT_BACK",
         }
@@ -248,6 +272,7 @@ impl Entry<'_> {
             | Self::Short { .. }
             | Self::Whole { .. }
             | Self::Gap { .. }
+            | Self::Inferred(_)
             | Self::Clock { .. }
             | Self::Clean { .. } => true,
             Self::Log(_)
@@ -269,10 +294,23 @@ fn push_gap(lost: i64, cause: &str, since: WallTime, out: &mut Vec<u8>) {
     push_key("lost", out);
     out.extend_from_slice(lost.to_string().as_bytes());
     push_text("cause", cause.as_bytes(), out);
-    push_key("since", out);
+    push_since(since, out);
+}
+
+fn push_since(since: WallTime, out: &mut Vec<u8>) {
+    push_moment("since", since, out);
+}
+
+fn push_moment(key: &str, time: WallTime, out: &mut Vec<u8>) {
+    push_key(key, out);
     out.push(b'"');
-    write_time(since, out);
+    write_time(time, out);
     out.push(b'"');
+}
+
+fn push_flag(key: &str, is_so: bool, out: &mut Vec<u8>) {
+    push_key(key, out);
+    out.extend_from_slice(if is_so { b"true" } else { b"false" });
 }
 
 fn push_change(changed: &Changed, out: &mut Vec<u8>) {

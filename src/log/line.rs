@@ -125,6 +125,7 @@ pub fn decode(line: &[u8]) -> Option<LogLine> {
                 id: text(id),
                 role: text(role),
             }),
+        inferred: (fields.inferred == b"true").then(|| parse_time(fields.since).unwrap_or(time)),
     }))
 }
 
@@ -196,6 +197,7 @@ struct Fields<'a> {
     object: &'a [u8],
     job_id: Option<&'a [u8]>,
     path_role: Option<&'a [u8]>,
+    inferred: &'a [u8],
     lost: &'a [u8],
     cause: &'a [u8],
     since: &'a [u8],
@@ -222,6 +224,7 @@ impl<'a> Fields<'a> {
             (b"object", Value::Text(raw)) => self.object = raw,
             (b"job_id", Value::Text(raw)) => self.job_id = Some(raw),
             (b"path_role", Value::Text(raw)) => self.path_role = Some(raw),
+            (b"inferred", Value::Other(raw)) => self.inferred = raw,
             (b"lost", Value::Other(raw)) => self.lost = raw,
             (b"cause", Value::Text(raw)) => self.cause = raw,
             (b"since", Value::Text(raw)) => self.since = raw,
@@ -268,6 +271,11 @@ fn push_where_known(event: &FileEvent, out: &mut Vec<u8>) {
     if let Some(job) = &event.job {
         push_text(b"job_id", job.id.as_bytes(), out);
         push_text(b"path_role", job.role.as_bytes(), out);
+    }
+    if let Some(since) = event.inferred {
+        out.extend_from_slice(b",\"inferred\":true,\"since\":\"");
+        write_time(since, out);
+        out.push(b'"');
     }
 }
 

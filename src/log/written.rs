@@ -28,6 +28,12 @@ pub struct Written {
     pub watch: Option<String>,
     /// How many events were lost, -1 when nobody can know.
     pub lost: Option<i64>,
+    /// How many changes were found out.
+    pub count: Option<u64>,
+    /// Until when something was so.
+    pub until: Option<WallTime>,
+    /// Whether a comparison had all that it goes by.
+    pub whole: Option<bool>,
     /// Why something is as it is.
     pub cause: Option<String>,
     /// Why the daemon stopped.
@@ -64,6 +70,9 @@ struct Raw<'a> {
     #[serde(borrow)]
     watch: Option<&'a RawValue>,
     lost: Option<i64>,
+    count: Option<u64>,
+    until: Option<String>,
+    whole: Option<bool>,
     cause: Option<String>,
     reason: Option<String>,
     since: Option<String>,
@@ -85,10 +94,12 @@ pub fn read_entry(line: &[u8]) -> Option<Written> {
         Some(hex) => Some(parse_hex(hex.as_bytes())?),
         None => raw.path.map(String::into_bytes),
     };
-    let since = match raw.since {
-        Some(text) => Some(parse_time(text.as_bytes())?),
-        None => None,
+    let moment = |text: Option<String>| match text {
+        Some(text) => parse_time(text.as_bytes()).map(Some),
+        None => Some(None),
     };
+    let since = moment(raw.since)?;
+    let until = moment(raw.until)?;
     Some(Written {
         time: parse_time(raw.time.as_bytes())?,
         event: raw.event,
@@ -98,6 +109,9 @@ pub fn read_entry(line: &[u8]) -> Option<Written> {
         path,
         watch: raw.watch.map(|watch| watch.get().to_owned()),
         lost: raw.lost,
+        count: raw.count,
+        until,
+        whole: raw.whole,
         cause: raw.cause,
         reason: raw.reason,
         since,
@@ -121,7 +135,7 @@ impl Written {
 
 #[cfg(test)]
 mod tests {
-    use super::super::journal::{Change, Changed, Entry, Subject, encode_entry};
+    use super::super::journal::{Change, Changed, Compared, Entry, Subject, encode_entry};
     use super::*;
 
     const SUBJECT: Subject<'_> = Subject {
@@ -181,6 +195,13 @@ mod tests {
                 cause: "it is a FUSE filesystem",
             },
             Entry::Whole { path: b"/mnt/\xfe" },
+            Entry::Inferred(&Compared {
+                path: b"/srv/\xff",
+                count: 5,
+                since: WallTime(7),
+                until: WallTime(9),
+                is_whole: true,
+            }),
             Entry::RootGone(SUBJECT),
             Entry::RootBack(SUBJECT),
         ];
@@ -206,6 +227,13 @@ mod tests {
                     assert_eq!(read.lost, Some(lost));
                     assert_eq!(read.cause.as_deref(), Some(cause));
                     assert_eq!(read.since, Some(since));
+                }
+                Entry::Inferred(compared) => {
+                    assert_eq!(read.path.as_deref(), Some(compared.path));
+                    assert_eq!(read.count, Some(compared.count));
+                    assert_eq!(read.since, Some(compared.since));
+                    assert_eq!(read.until, Some(compared.until));
+                    assert_eq!(read.whole, Some(compared.is_whole));
                 }
                 Entry::Clock { step } => assert_eq!(read.step_ns, Some(step)),
                 Entry::Whole { path } => assert_eq!(read.path.as_deref(), Some(path)),

@@ -1,6 +1,7 @@
 //! The daemon's one owner of engine, watches and logs: takes messages, calls what is named.
 
 mod account;
+mod downtime;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -13,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::alarm::Alarm;
 use super::control::{Answer, Command};
+use super::downtime::{Ask, Keeper};
 use super::engine::{Changes, Engine};
 use super::feed::Feed;
 use super::gate::Told;
@@ -32,7 +34,6 @@ use crate::log::written::Written;
 use crate::monitored::path::quoted;
 use crate::monitored::{GroupName, Store, Watch, WatchSet};
 use crate::pipeline::{Loss, Outcome};
-use crate::socket::Health;
 use crate::socket::proto::{ErrorKind, Reply};
 use crate::sys::clock;
 
@@ -56,6 +57,8 @@ pub enum Message {
     },
     /// A program that a rule called has ended.
     HookEnded(Ended),
+    /// The thread that finds out what happened unseen wants something.
+    Downtime(Ask),
     /// The gate has refused or asks something.
     Gate(Told),
     /// SIGHUP: read store, config and policy again, and say when that is done.
@@ -75,6 +78,7 @@ pub struct Core {
     roots: Roots,
     trimmer: Trimmer,
     alarm: Alarm,
+    keeper: Keeper,
     reporter: Arc<Reporter>,
     stats_at: Option<Instant>,
     began: Began,
@@ -113,6 +117,7 @@ impl Core {
             roots: Roots::default(),
             trimmer,
             alarm,
+            keeper: Keeper::default(),
             reporter,
             stats_at,
             began: Began::now(),
@@ -150,6 +155,7 @@ impl Core {
 
     /// Makes the marks fit what is watched and what the rules have to see.
     fn reconcile(&mut self) -> io::Result<Changes> {
+        self.keeper.follow(&self.watches);
         let all = self.alarm.watchman.with_needs(&self.watches);
         self.engine.reconcile(&all)
     }
@@ -258,6 +264,7 @@ impl Core {
                     let sizes = (report.before, report.after);
                     self.note_cleaning(&log, report.by_time + report.by_size, sizes);
                 }
+                Ok(Message::Downtime(ask)) => self.serve(ask),
                 Ok(Message::Gate(told)) => self.hear(told),
                 Ok(Message::HookEnded(ended)) => self.note_hook(&ended),
                 Ok(Message::Reload(done)) => {
@@ -271,6 +278,7 @@ impl Core {
                     return "every other thread has ended".to_owned();
                 }
             }
+            self.follow_writer();
         }
     }
 
@@ -357,26 +365,6 @@ impl Core {
         self.step();
     }
 
-    /// How everything is, without telling anything first; only at the logs it looks, so that whoever reads the
-    /// journal then finds there what was done to them.
-    fn health(&mut self) -> Health {
-        self.writer.look(&self.reporter);
-        let mut health = Health {
-            queues: self.feed.fullness(),
-            policy: self.alarm.health(),
-            ..Health::default()
-        };
-        self.engine.tell_health(&mut health);
-        self.writer.tell_health(&mut health);
-        health.watches = self.engine.tell_watches(&self.watches, &self.roots);
-        health.known.watches = self.watches.iter().count() as u64;
-        health.losses.events = self.lost;
-        health.queues.held_ceiling_bytes = self.config.capture.ceiling;
-        health.queues.pending_ceiling_bytes = self.config.capture.write_ceiling;
-        self.began.tell(&mut health);
-        health
-    }
-
     /// Tells everything that happened up to now, with the watches that are in force.
     fn settle(&mut self) {
         let until = Instant::now() + SETTLE;
@@ -401,6 +389,7 @@ impl Core {
             lost,
             mounts_moved,
             alarm,
+            keeper,
             ..
         } = self;
         let stepped = engine.step(all, reporter, &mut |outcome| match outcome {
@@ -413,6 +402,7 @@ impl Core {
                         String::from_utf8_lossy(&event.path).escape_debug()
                     )
                 });
+                keeper.stir();
                 alarm.watchman.tag(event);
                 writer.event(group, event, reporter);
             }
@@ -427,6 +417,7 @@ impl Core {
             Outcome::NewDirectory { .. } => {}
             Outcome::Lost(loss) => {
                 *lost += loss.count.unwrap_or(1);
+                keeper.unseen(Some(loss.since), loss.until);
                 writer.loss(&alarm.logs_of(watches), &loss);
                 let count = number_of(&loss);
                 reporter.say_folded(

@@ -16,6 +16,7 @@ use super::alarm::Alarm;
 use super::assembly::open_engine;
 use super::control::Control;
 use super::core::{Core, Message, say_bad_lines};
+use super::downtime::Keeper;
 use super::engine::open_group;
 use super::feed::{self, Feed};
 use super::hooks::{self, Hooks};
@@ -30,6 +31,7 @@ use super::warden::Warden;
 use super::watchman::Watchman;
 use super::writer::{Writer, crashed_at};
 use crate::config::Config;
+use crate::event::WallTime;
 use crate::log::append::AppenderConfig;
 use crate::log::chain::last_link;
 use crate::monitored::path::quoted;
@@ -80,8 +82,7 @@ fn record(
             );
         }
         // Whoever edits the store from here on finds somebody at the socket; what was edited before stands in it.
-        let (watches, _) = store.load()?;
-        begin(&mut core, &config, watches)?;
+        let since = begin(&mut core, &config, store.load()?.0)?;
         if !caps::has(Cap::DAC_READ_SEARCH)
             && let Some(lack) = rights::lack_of(Cap::DAC_READ_SEARCH)
         {
@@ -94,6 +95,7 @@ fn record(
         }
         // Who reads `ready` may send one at once.
         let signals = Signals::caught(manager)?;
+        keep_manifest(&mut core, &config, reporter, &to_core, since);
         reporter.announce("Starting file trace monitor...");
         reporter.announce("ready");
         let (alive, core_ended) = tokio::sync::oneshot::channel::<()>();
@@ -156,6 +158,7 @@ const PARTING: Duration = Duration::from_secs(1);
 fn work(core: &mut Core, inbox: &Receiver<Message>) -> bool {
     let reason = core.run(inbox);
     core.close_gate(inbox);
+    core.make_last_manifest(inbox);
     core.end(&reason)
 }
 
@@ -196,7 +199,8 @@ fn assemble(
     Ok((feed, core))
 }
 
-fn begin(core: &mut Core, config: &Config, watches: WatchSet) -> anyhow::Result<()> {
+/// Says when the run before ended, as far as that is known.
+fn begin(core: &mut Core, config: &Config, watches: WatchSet) -> anyhow::Result<Option<WallTime>> {
     let last_lines: Vec<_> = watches
         .iter()
         .map(|watch| core.last_time(&watch.group))
@@ -206,11 +210,27 @@ fn begin(core: &mut Core, config: &Config, watches: WatchSet) -> anyhow::Result<
         .ok()
         .flatten();
     let crashed = crashed_at(last.as_ref().map(|(last, _)| last), last_lines);
+    let ended = crashed.or_else(|| last.as_ref().map(|(last, _)| last.time));
     core.begin(watches, last, crashed.is_some())?;
     if let Some(since) = crashed {
         core.note_downtime(since);
     }
-    Ok(())
+    Ok(ended)
+}
+
+fn keep_manifest(
+    core: &mut Core,
+    config: &Config,
+    reporter: &Arc<Reporter>,
+    to_core: &Sender<Message>,
+    since: Option<WallTime>,
+) {
+    let most = config.capture.manifest;
+    if most > 0 {
+        let dir = config.paths.log_dir.clone();
+        let keeper = Keeper::start(dir, config.owner, most, reporter, to_core.clone());
+        core.keep_manifest(keeper, since);
+    }
 }
 
 /// Runs everything that waits for descriptors, until the core ends.

@@ -8,6 +8,7 @@ pub mod control;
 pub mod core;
 pub mod daemon;
 pub mod doctor;
+pub mod downtime;
 pub mod engine;
 pub mod feed;
 pub mod foreground;

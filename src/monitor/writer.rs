@@ -39,6 +39,8 @@ pub struct Writer {
     offset: i64,
     /// Since when lines are given up, and how many.
     hole: Option<(WallTime, u64)>,
+    /// A time of which lines were given up, and which is over.
+    ended_hole: Option<(WallTime, WallTime)>,
     /// Lines lost because a disk was full for too long.
     pub dropped: u64,
     /// Who listens to what is written.
@@ -81,6 +83,7 @@ impl Writer {
             handed_over_warned: false,
             offset: wall_offset(),
             hole: None,
+            ended_hole: None,
             dropped: 0,
             live: Live {
                 hub,
@@ -130,6 +133,11 @@ impl Writer {
         let link = self.last_link.filter(|_| is_written);
         health.journal = link.map(|link| link.to_string());
         health.queues.readers = self.live.hub.readers() as u64;
+    }
+
+    /// Between which times lines were given up, once, when they can be written again.
+    pub fn take_ended_hole(&mut self) -> Option<(WallTime, WallTime)> {
+        self.ended_hole.take()
     }
 
     /// Queues the line of an event.
@@ -391,6 +399,8 @@ impl Writer {
             let lost = i64::try_from(dropped).unwrap_or(i64::MAX);
             let cause = "lines could not be written: the memory for them was full";
             self.journal(&Entry::Gap { lost, cause, since });
+            let before = self.ended_hole.map_or(since, |(before, _)| before);
+            self.ended_hole = Some((before.min(since), WallTime(clock::realtime())));
         }
         if let Some((file, error)) = report.not_handed_over.first()
             && !self.handed_over_warned

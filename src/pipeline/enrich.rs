@@ -369,5 +369,6 @@ fn line_of(who: Option<&Who>, pid: u32) -> FileEvent {
         attribution: who.map_or(Attribution::Unknown, |who| who.attribution),
         is_dir: false,
         job: None,
+        inferred: None,
     }
 }

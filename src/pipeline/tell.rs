@@ -375,6 +375,10 @@ impl Pipeline {
 
     /// An error of a filesystem: at the object if its place is known, else at the watched roots on it.
     fn tell_error(&mut self, rec: &Rec, deed: Deed, sink: &mut dyn FnMut(Outcome<'_>)) {
+        // It looks at everything that is watched, over and over, and did nothing to what it stumbles upon.
+        if deed.pid == self.settings.own_pid {
+            return;
+        }
         let location = match rec.object {
             Object::File(number) => self.locate_file(number, 0),
             Object::Dir(dir) if !self.tree.is_unknown(dir) => Some(Location::Itself(dir)),

@@ -36,6 +36,31 @@ pub struct Account {
     pub clock: Vec<(WallTime, i64)>,
     /// What was done to the logs by others, and what `clean` did.
     pub logs: Vec<LogChange>,
+    /// What was compared afterwards where nothing, or not everything, was recorded.
+    pub compared: Vec<Comparison>,
+}
+
+/// What lay below a watched path, compared with what had to lie there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Comparison {
+    /// The watched path.
+    pub path: Vec<u8>,
+    /// How many changes were found that nobody saw.
+    pub count: u64,
+    /// Whether all was there that it goes by.
+    pub is_whole: bool,
+    between: (WallTime, WallTime),
+}
+
+impl Comparison {
+    /// Whether it is about what was not recorded then.
+    pub fn is_about(&self, piece: &Piece) -> bool {
+        let is_unseen = matches!(
+            piece.state,
+            State::Stopped(_) | State::Died | State::Lost(..)
+        );
+        is_unseen && piece.from < self.between.1 && piece.to > self.between.0
+    }
 }
 
 /// What was recorded of one path for one group.
@@ -156,6 +181,7 @@ struct Teller {
     is_running: bool,
     clock: Vec<(WallTime, i64)>,
     logs: Vec<LogChange>,
+    compared: Vec<Comparison>,
 }
 
 #[derive(Default)]
@@ -198,6 +224,7 @@ impl Teller {
                 }
             }
             "GAP" => self.gap(line),
+            "INFERRED" => self.compared.extend(comparison_of(line)),
             "CLOCK" => self.clock.push((line.time, line.step_ns.unwrap_or(0))),
             "SHORT" => {
                 if let Some(path) = &line.path {
@@ -309,9 +336,19 @@ impl Teller {
         Account {
             stories: stories.collect(),
             clock: self.clock,
+            compared: self.compared,
             logs: without_cleans(self.logs),
         }
     }
+}
+
+fn comparison_of(line: &Written) -> Option<Comparison> {
+    Some(Comparison {
+        path: line.path.clone()?,
+        count: line.count?,
+        is_whole: line.whole?,
+        between: (line.since?, line.until?),
+    })
 }
 
 fn key_of(line: &Written) -> Option<Key> {

@@ -472,6 +472,7 @@ mod tests {
                     attribution: Attribution::Exact,
                     is_dir: false,
                     job: None,
+                    inferred: None,
                 }
             };
             Self(lines.iter().enumerate().map(event).collect())

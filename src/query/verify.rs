@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::account::{Account, End, Item, LogChange, Piece, State, Story, account};
+use super::account::{Account, Comparison, End, Item, LogChange, Piece, State, Story, account};
 use crate::event::WallTime;
 use crate::filters::time::TimeWindow;
 use crate::log::chain::{Hash, Link};
@@ -52,8 +52,18 @@ pub struct Verdict {
     pub stories: Vec<Story>,
     /// When the clock was set, and by how many nanoseconds.
     pub clock: Vec<(WallTime, i64)>,
+    /// What was compared afterwards where nothing, or not everything, was recorded.
+    pub compared: Vec<Comparison>,
     /// What speaks against a log, or should be known of it.
     pub notes: Vec<Note>,
+}
+
+impl Verdict {
+    /// What was found out afterwards about a time in which nothing, or not everything, was recorded.
+    pub fn comparison_of(&self, story: &Story, piece: &Piece) -> Option<&Comparison> {
+        let mut compared = self.compared.iter().rev();
+        compared.find(|compared| compared.path == story.path && compared.is_about(piece))
+    }
 }
 
 /// A place where the journal is not what was written.
@@ -109,6 +119,7 @@ pub fn verify(request: &VerifyRequest) -> io::Result<Verdict> {
         .collect();
     verdict.clock = told.clock.clone();
     verdict.clock.retain(|(time, _)| within(*time, *time));
+    verdict.compared.clone_from(&told.compared);
     verdict.notes = notes(request, &logs, begin, end);
     verdict.stories = stories(request, told, &logs);
     let is_whole = |story: &Story| {

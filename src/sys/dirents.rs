@@ -1,4 +1,4 @@
-//! The subdirectories of an open directory: <https://man7.org/linux/man-pages/man2/getdents.2.html>
+//! The entries of an open directory: <https://man7.org/linux/man-pages/man2/getdents.2.html>
 
 use std::ffi::CStr;
 use std::io;
@@ -13,6 +13,29 @@ pub fn read_subdirectories(
     dir: BorrowedFd<'_>,
     buffer: &mut [u8],
     mut found: impl FnMut(&CStr),
+) -> io::Result<bool> {
+    read_entries(dir, buffer, |name, kind| {
+        if matches!(kind, libc::DT_DIR | libc::DT_UNKNOWN) {
+            found(name);
+        }
+    })
+}
+
+/// Reads one buffer of entries and calls `found` with the name of each.
+///
+/// `.` and `..` are left out. Returns whether there may be more.
+pub fn read_names(
+    dir: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    mut found: impl FnMut(&CStr),
+) -> io::Result<bool> {
+    read_entries(dir, buffer, |name, _| found(name))
+}
+
+fn read_entries(
+    dir: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    mut found: impl FnMut(&CStr, u8),
 ) -> io::Result<bool> {
     // SAFETY: the kernel writes at most `buffer.len()` bytes into memory that we own.
     let len = cvt(unsafe {
@@ -34,8 +57,8 @@ pub fn read_subdirectories(
             break;
         };
         let itself = matches!(name.to_bytes(), b"." | b"..");
-        if matches!(kind, libc::DT_DIR | libc::DT_UNKNOWN) && !itself {
-            found(name);
+        if !itself {
+            found(name, kind);
         }
         rest = &rest[size..];
     }
@@ -67,6 +90,10 @@ mod tests {
         .unwrap()
         {}
         assert_eq!(names.len(), 300);
+        let open = File::open(dir.path()).unwrap();
+        let mut all = 0;
+        while read_names(open.as_fd(), &mut buffer, |_| all += 1).unwrap() {}
+        assert_eq!(all, 600);
         assert!(names.iter().all(|name| name.to_bytes().starts_with(b"d")));
     }
 }

@@ -20,12 +20,14 @@ pub mod files;
 pub mod gatekeeper;
 pub mod handle;
 pub mod limits;
+pub mod memory;
 pub mod mount;
 pub mod netlink;
 pub mod perf;
 pub mod process;
 pub mod ring;
 pub mod statfs;
+pub mod statx;
 pub mod terminal;
 
 use std::io;

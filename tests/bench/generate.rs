@@ -129,6 +129,7 @@ fn write_deed(dice: &mut Dice, time: WallTime, line: &mut Vec<u8>) -> u64 {
         attribution: Attribution::Exact,
         is_dir: false,
         job: None,
+        inferred: None,
     };
     if dice.roll(20_000) > 0 {
         encode_event(&event, line);

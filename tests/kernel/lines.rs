@@ -48,6 +48,8 @@ pub(crate) struct Line {
     pub(crate) lost: Option<i64>,
     pub(crate) since: Option<String>,
     pub(crate) cause: Option<String>,
+    /// Nobody saw it.
+    pub(crate) is_inferred: bool,
 }
 
 impl Line {
@@ -129,6 +131,11 @@ pub(crate) fn one(row: &str) -> Result<Line, String> {
     while let Some(rest) = scan.rest.strip_prefix(",\"") {
         let (key, rest) = rest.split_once("\":").ok_or("a key without an end")?;
         scan.rest = rest;
+        if key == "inferred" {
+            scan.skip("true")?;
+            line.is_inferred = true;
+            continue;
+        }
         if key == "lost" {
             line.lost = Some(scan.number("")?);
             continue;

@@ -214,12 +214,17 @@ fn full_for_too_long() {
     let log = home.log("_global");
     let gaps: Vec<_> = log.iter().filter(|line| line.kind == "GAP").collect();
     let lost: i64 = gaps.iter().map(|gap| gap.lost.unwrap()).sum();
-    let made = log.iter().filter(|line| line.kind == "CREATE").count();
+    let mut names: Vec<_> = log.iter().filter(|line| line.kind == "CREATE").collect();
+    let made = names.iter().filter(|line| !line.is_inferred).count();
     let closed = log.iter().filter(|line| line.kind == "CLOSE_WRITE").count();
     assert!(lost > 0 && made + closed < 2 * ALL);
     // Everything is a line or counted; the settling makes and removes a directory.
-    let others = log.len() - gaps.len() - made - closed;
+    let others = log.len() - gaps.len() - names.len() - closed;
     assert_eq!(lost as usize + made + closed, 2 * ALL, "{others} others");
+    // And what was lost is found out: there is a line of each file.
+    names.sort_by_key(|line| &line.path);
+    names.dedup_by_key(|line| &line.path);
+    assert_eq!(names.len(), ALL);
     let journal: i64 = told.iter().map(|gap| gap["lost"].as_i64().unwrap()).sum();
     assert_eq!(journal, lost);
 }
@@ -243,6 +248,14 @@ fn stopped_on_a_full_disk() {
     assert_eq!(starts.last().unwrap()["after_crash"], true, "{starts:?}");
     recorder.stop();
     assert_eq!(home.journal_of("STOP").len(), 1);
+    // What was not written then is found out now.
+    let log = home.log("_global");
+    let made = log.iter().filter(|line| line.kind == "CREATE");
+    let mut names: Vec<_> = made.map(|line| &line.path).collect();
+    names.sort();
+    assert_eq!(names.len(), 2000);
+    names.dedup();
+    assert_eq!(names.len(), 2000);
 }
 
 /// A disk that turns read-only after an error is said; recording goes on, and into a log that is elsewhere

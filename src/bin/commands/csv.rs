@@ -18,6 +18,11 @@ pub(crate) fn event(event: &FileEvent, note: Option<&Note<'_>>, out: &mut String
         Attribution::Ambiguous => "ambiguous",
         Attribution::Unknown => "unknown",
     };
+    let reason = match (note, event.inferred) {
+        (Some(note), _) => note.reason.to_string(),
+        (None, Some(since)) => format!("found out afterwards: it happened after {}", time(since)),
+        (None, None) => String::new(),
+    };
     let fields = [
         time(event.time),
         event.kind.name().to_owned(),
@@ -33,7 +38,7 @@ pub(crate) fn event(event: &FileEvent, note: Option<&Note<'_>>, out: &mut String
         event.other_path.as_deref().map(lossy).unwrap_or_default(),
         attribution.to_owned(),
         note.map(|note| note.rule.to_string()).unwrap_or_default(),
-        note.map(|note| note.reason.to_string()).unwrap_or_default(),
+        reason,
     ];
     line(&fields, out);
 }
@@ -95,6 +100,7 @@ mod tests {
             attribution: Attribution::Ambiguous,
             is_dir: false,
             job: None,
+            inferred: None,
         };
         let mut out = String::new();
         event(&event_of_all, None, &mut out);

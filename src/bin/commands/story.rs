@@ -275,8 +275,12 @@ impl<W: Write> Story<W> {
     }
 
     fn note_fate(&mut self, row: &Row) {
-        let by = self.who.as_ref().map(Who::shortly).unwrap_or_default();
-        let on = format!("on {} at {} by {by}.", day(row.time), clock(row.time));
+        let by = self.who.as_ref().map(Who::blamed).unwrap_or_default();
+        let on = if by.starts_with("while") {
+            format!("{by}.")
+        } else {
+            format!("on {} at {} {by}.", day(row.time), clock(row.time))
+        };
         // Where the file is by now, if it was moved.
         let now = match &self.fate {
             Some(Fate::Moved { to, .. }) => Some(to),

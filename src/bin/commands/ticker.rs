@@ -106,6 +106,14 @@ impl Ticker {
     }
 
     fn process(&self, event: &FileEvent, out: &mut String) {
+        if event.inferred.is_some() {
+            let width = if self.is_narrow() {
+                NARROW_PROCESS
+            } else {
+                PROCESS
+            };
+            return self.column("found out later", width, DIM, out);
+        }
         let doubt = match event.attribution {
             Attribution::Exact => "",
             Attribution::Ambiguous | Attribution::Unknown => "?",
@@ -199,6 +207,7 @@ mod tests {
             attribution: Attribution::Exact,
             is_dir: false,
             job: None,
+            inferred: None,
         }
     }
 

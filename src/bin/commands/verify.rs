@@ -13,7 +13,7 @@ use fsmon::filters::time::TimeWindow;
 use fsmon::log::chain::Link;
 use fsmon::monitored::WatchOptions;
 use fsmon::monitored::path::quoted;
-use fsmon::query::account::{Piece, State, Story};
+use fsmon::query::account::{Comparison, Piece, State, Story};
 use fsmon::query::verify::{Verdict, VerifyRequest, verify};
 use fsmon::socket::{CallError, Request, call};
 use serde_json::{Value, json};
@@ -155,7 +155,8 @@ fn told(verdict: &Verdict, request: &VerifyRequest) -> String {
             settings(story)
         ));
         for piece in &story.pieces {
-            let (style, state) = words(&piece.state);
+            let (style, mut state) = words(&piece.state);
+            state += &found_out(verdict.comparison_of(story, piece));
             let to = if is_now(story, piece) {
                 "now".to_owned()
             } else {
@@ -318,11 +319,30 @@ fn as_json(verdict: &Verdict) -> Value {
         },
         "clock": clock.collect::<Vec<_>>(),
         "logs": notes.collect::<Vec<_>>(),
-        "watches": verdict.stories.iter().map(story_as_json).collect::<Vec<_>>(),
+        "watches": verdict.stories.iter().map(|story| story_as_json(story, verdict)).collect::<Vec<_>>(),
     })
 }
 
-fn story_as_json(story: &Story) -> Value {
+/// What is added where it was looked afterwards for what changed in a hole.
+fn found_out(compared: Option<&Comparison>) -> String {
+    let Some(compared) = compared else {
+        return String::new();
+    };
+    let doubt = if compared.is_whole {
+        ""
+    } else {
+        ", as far as could be told"
+    };
+    match compared.count {
+        0 => format!("; compared afterwards, nothing had changed{doubt}"),
+        1 => format!("; 1 change found out afterwards is in the log, by whom is unknown{doubt}"),
+        count => format!(
+            "; {count} changes found out afterwards are in the log, by whom is unknown{doubt}"
+        ),
+    }
+}
+
+fn story_as_json(story: &Story, verdict: &Verdict) -> Value {
     let settings: Value = serde_json::from_str(&story.settings).unwrap_or(Value::Null);
     let pieces = story.pieces.iter().map(|piece| {
         let (state, lost) = match &piece.state {
@@ -337,7 +357,9 @@ fn story_as_json(story: &Story) -> Value {
             State::Gone(_) => ("not in the log", None),
         };
         let (_, why) = words(&piece.state);
-        json!({"from": stamp(piece.from), "to": stamp(piece.to), "state": state, "lost": lost, "why": why})
+        let compared = verdict.comparison_of(story, piece);
+        let compared = compared.map(|compared| json!({"found_out": compared.count, "whole": compared.is_whole}));
+        json!({"from": stamp(piece.from), "to": stamp(piece.to), "state": state, "lost": lost, "compared": compared, "why": why})
     });
     json!({
         "cmd": story.group,

@@ -9,8 +9,29 @@ use crate::monitor::engine::Changes;
 use crate::monitor::report::{Level, Reporter};
 use crate::monitored::BadLine;
 use crate::monitored::path::quoted;
+use crate::socket::Health;
 
 impl Core {
+    /// How everything is, without telling anything first; only at the logs it looks, so that whoever reads the
+    /// journal then finds there what was done to them.
+    pub(super) fn health(&mut self) -> Health {
+        self.writer.look(&self.reporter);
+        let mut health = Health {
+            queues: self.feed.fullness(),
+            policy: self.alarm.health(),
+            ..Health::default()
+        };
+        self.engine.tell_health(&mut health);
+        self.writer.tell_health(&mut health);
+        health.watches = self.engine.tell_watches(&self.watches, &self.roots);
+        health.known.watches = self.watches.iter().count() as u64;
+        health.losses.events = self.lost;
+        health.queues.held_ceiling_bytes = self.config.capture.ceiling;
+        health.queues.pending_ceiling_bytes = self.config.capture.write_ceiling;
+        self.began.tell(&mut health);
+        health
+    }
+
     pub(super) fn say_changes(&mut self, changes: &Changes) {
         for note in &changes.notes {
             self.reporter.say(Level::Info, note);

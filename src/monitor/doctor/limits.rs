@@ -344,6 +344,7 @@ mod tests {
             capture: CaptureConfig {
                 ceiling: 32 << 20,
                 write_ceiling: 16 << 20,
+                manifest: 100_000,
             },
         }
     }

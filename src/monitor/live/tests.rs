@@ -18,6 +18,7 @@ fn event(number: u64, path: &str, kind: EventType) -> FileEvent {
         attribution: Attribution::Exact,
         is_dir: false,
         job: None,
+        inferred: None,
     }
 }
 

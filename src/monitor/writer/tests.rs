@@ -35,6 +35,7 @@ fn event(time: i64) -> FileEvent {
         attribution: Attribution::Exact,
         is_dir: false,
         job: None,
+        inferred: None,
     }
 }
 

@@ -134,6 +134,7 @@ fn event(time: i64, kind: EventType, path: &[u8], other: Option<&[u8]>, chain: &
         attribution: Attribution::Exact,
         is_dir: false,
         job: None,
+        inferred: None,
     }
 }
 

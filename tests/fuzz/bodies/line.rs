@@ -213,6 +213,7 @@ pub(super) fn event(draw: &mut Draw<'_>) -> FileEvent {
             id: text(draw, 16),
             role: text(draw, 16),
         }),
+        inferred: draw.flag().then(|| WallTime(draw.u64().cast_signed())),
     }
 }
 

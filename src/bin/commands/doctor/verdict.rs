@@ -164,6 +164,7 @@ mod tests {
             attribution: Attribution::Exact,
             is_dir: false,
             job: None,
+            inferred: None,
         };
         deed.truth().into_iter().map(event).collect()
     }

@@ -49,6 +49,7 @@ impl Picture {
             attribution: Attribution::Exact,
             is_dir: false,
             job: None,
+            inferred: None,
         };
         change(&mut event);
         self.lines.push(LogLine::Event(event));

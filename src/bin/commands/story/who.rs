@@ -1,8 +1,8 @@
 //! A process as people read it: its name, its user, and where it came from.
 
-use fsmon::event::{Attribution, FileEvent};
+use fsmon::event::{Attribution, FileEvent, WallTime};
 
-use crate::commands::look::{BOLD, DIM, Look, harmless};
+use crate::commands::look::{BOLD, DIM, Look, clock, day, harmless};
 
 /// Who did something.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub(super) struct Who {
     /// `bash 4100 (alice)`, the parent first; the user where it is another than that of the one before.
     ancestors: Vec<String>,
     attribution: Attribution,
+    /// Between which times it happened, if nobody saw it.
+    unseen: Option<String>,
 }
 
 impl Who {
@@ -30,6 +32,9 @@ impl Who {
             program: program.map(harmless),
             ancestors: ancestors(&event.chain),
             attribution: event.attribution,
+            unseen: event
+                .inferred
+                .map(|since| format!("between {} and {}", moment(since), moment(event.time))),
         }
     }
 
@@ -38,7 +43,9 @@ impl Who {
         let is_chain_same = self.ancestors == other.ancestors
             || self.ancestors.is_empty()
             || other.ancestors.is_empty();
+        // What was found out in one go was written a line after the other.
         is_chain_same
+            && self.unseen.is_some() == other.unseen.is_some()
             && (self.pid, self.ppid, self.attribution) == (other.pid, other.ppid, other.attribution)
             && (&self.cmd, &self.user, &self.program) == (&other.cmd, &other.user, &other.program)
     }
@@ -50,8 +57,16 @@ impl Who {
         }
     }
 
+    /// `by rm 5120 as root`
+    pub(super) fn blamed(&self) -> String {
+        match &self.unseen {
+            Some(times) => format!("while nobody recorded, {times}"),
+            None => format!("by {}", self.shortly()),
+        }
+    }
+
     /// `rm 5120 as root`
-    pub(super) fn shortly(&self) -> String {
+    fn shortly(&self) -> String {
         let (before, cmd, after) = self.name();
         before + &cmd + &after
     }
@@ -85,6 +100,13 @@ impl Who {
 
     /// The name of the process, and what stands before and behind it.
     fn name(&self) -> (String, String, String) {
+        if let Some(times) = &self.unseen {
+            return (
+                "while nobody recorded, ".to_owned() + times,
+                String::new(),
+                String::new(),
+            );
+        }
         let before = match self.attribution {
             Attribution::Exact => "",
             Attribution::Ambiguous => "perhaps ",
@@ -143,6 +165,10 @@ fn ancestors(chain: &str) -> Vec<String> {
         ancestors.push(harmless(&text));
     }
     ancestors
+}
+
+fn moment(time: WallTime) -> String {
+    format!("{} {}", day(time), clock(time))
 }
 
 const CUT: &str = " < …";

@@ -62,6 +62,7 @@ fn event(kind: EventType, path: &str, time: i64) -> FileEvent {
         attribution: Attribution::Exact,
         is_dir: false,
         job: None,
+        inferred: None,
     }
 }
 

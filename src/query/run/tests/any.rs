@@ -221,6 +221,7 @@ fn event(log: usize, number: usize, time: i64, path: &[u8]) -> FileEvent {
         attribution: Attribution::Exact,
         is_dir: false,
         job: None,
+        inferred: None,
     }
 }
 
