@@ -41,8 +41,10 @@ edges! {
     config: 300;
     fanotify: 500;
     filters: 500;
+    journal: 300;
     line: 120;
     log: 120;
+    manifest: 300;
     netlink: 500;
     pipeline: 250;
     policy: 200;
