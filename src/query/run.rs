@@ -158,7 +158,8 @@ impl QueryOutcome {
         for lost in lost {
             self.gaps += 1;
             match u64::try_from(*lost) {
-                Ok(lost) => self.lost += lost,
+                // What is counted may come from a log that anybody wrote.
+                Ok(lost) => self.lost = self.lost.saturating_add(lost),
                 Err(_) => self.lost_unknown = true,
             }
         }

@@ -74,7 +74,7 @@ impl Tally {
     pub(crate) fn gap(&mut self, lost: Option<u64>) {
         self.gaps += 1;
         self.is_lost_known = lost.is_some() && (self.gaps == 1 || self.is_lost_known);
-        self.lost += lost.unwrap_or(0);
+        self.lost = self.lost.saturating_add(lost.unwrap_or(0));
     }
 
     /// The summary, a few lines.
