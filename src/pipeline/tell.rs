@@ -205,14 +205,10 @@ impl Pipeline {
 
     /// Finds a file of which a record carries the handle only.
     fn locate_file(&self, number: u32, pid: u32) -> Option<Location> {
-        let file = &self.window.files[number as usize];
-        if let Some(known) = self.files.find(&file.key) {
-            return Some(Location::Entry {
-                dir: known.dir,
-                name: known.name.as_ref().into(),
-                seen: None,
-            });
+        if let Some(seen) = self.last_seen(number) {
+            return Some(seen);
         }
+        let file = &self.window.files[number as usize];
         let named = std::iter::successors(file.first_named, |index| {
             Some(self.window.recs[*index as usize].next_same).filter(|next| *next != 0)
         });
@@ -350,16 +346,9 @@ impl Pipeline {
         if let (Object::File(number), Some(to), true) =
             (rec.object, rec.to, old.is_some() || new.is_some())
         {
-            let key = self.window.files[number as usize].key;
-            let Self {
-                files,
-                tree,
-                window,
-                ..
-            } = self;
-            files.see(tree, &key, to.dir, window.name(to.name));
+            self.see_file(number, to);
             if let Some(at) = rec.at {
-                self.lose_name(number, at);
+                self.leave_name(number, at);
             }
         }
     }
@@ -501,14 +490,7 @@ impl Pipeline {
             self.counts.left_out.types += 1;
             // Remembered all the same: a later record may carry the handle only.
             if let (Object::File(number), Some(at)) = (rec.object, seen) {
-                let key = self.window.files[number as usize].key;
-                let Self {
-                    files,
-                    tree,
-                    window,
-                    ..
-                } = self;
-                files.see(tree, &key, at.dir, window.name(at.name));
+                self.see_file(number, at);
             }
             return;
         }
