@@ -319,8 +319,10 @@ impl Pipeline {
             self.note_overwriting(rec, deed);
         }
         if let (Object::File(_), Some(to)) = (rec.object, rec.to) {
-            let name: SmallVec<[u8; 64]> = self.window.name(to.name).into();
-            self.replaced.note(rec.pid, to.dir, &name);
+            let Self {
+                replaced, window, ..
+            } = self;
+            replaced.note(rec.pid, to.dir, window.name(to.name));
         }
         if self.is_left_out(deed.pid, deed.span.to) {
             self.counts.own += 1;
@@ -333,7 +335,11 @@ impl Pipeline {
             let Some(here) = here else { continue };
             for hit in &here.hits {
                 let path = here.path(*hit);
-                let other = there.and_then(|at| self.other_side(at, &path));
+                let stays = rec.at.map(|at| at.dir) == rec.to.map(|to| to.dir);
+                let other = there.and_then(|there| {
+                    let beside = stays.then(|| here.beside(*hit, self.window.name(there.name)));
+                    beside.flatten().or_else(|| self.other_side(there, &path))
+                });
                 let seen = if kind == EventType::MovedTo {
                     rec.to
                 } else {
@@ -423,7 +429,7 @@ impl Pipeline {
                 Some(Found {
                     routes: Some(routes),
                     paths: smallvec![],
-                    name: name.clone(),
+                    name: SmallVec::from_slice(name),
                     hits,
                     seen: *seen,
                 })
@@ -570,6 +576,13 @@ impl Found {
         let mut path = Vec::new();
         self.write_path(hit, &mut path);
         path
+    }
+
+    /// The path of another name in the same directory.
+    fn beside(&self, hit: Hit, name: &[u8]) -> Option<Vec<u8>> {
+        let routes = self.routes.as_ref()?;
+        let way = &routes.ways[usize::from(hit.route)];
+        Some(select::joined(&way.path, name))
     }
 
     /// Puts the path into a buffer, instead of what is there.
