@@ -11,11 +11,10 @@ use std::mem;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 
-use hashbrown::HashMap;
-
 use super::dir::{DirLock, LogDir, Owner, changed_since, hand_over};
 use super::journal::{self, Change, Changed};
 use super::line::{Gap, encode_gap, time_of};
+use super::recent::Recent;
 use super::{scan, source};
 use crate::event::WallTime;
 use crate::sys::dirfd::Status;
@@ -37,7 +36,7 @@ pub struct AppenderConfig {
 pub struct Appender {
     config: AppenderConfig,
     place: Option<Place>,
-    logs: HashMap<String, Log>,
+    logs: Recent<String, Log>,
     pending_bytes: usize,
     dropped: u64,
     dropped_since: Option<WallTime>,
@@ -114,7 +113,7 @@ impl Appender {
         Self {
             config,
             place: None,
-            logs: HashMap::new(),
+            logs: Recent::default(),
             pending_bytes: 0,
             dropped: 0,
             dropped_since: None,
@@ -125,10 +124,8 @@ impl Appender {
     /// Appends one line (newline included) to the log `name`, in memory. Above the ceiling the
     /// line is given up and counted; says whether it was taken.
     pub fn queue(&mut self, name: &str, line: impl FnOnce(&mut Vec<u8>)) -> bool {
-        let log = match self.logs.get_mut(name) {
-            Some(log) => log,
-            None => self.logs.entry(name.to_owned()).or_default(),
-        };
+        let new = || (name.to_owned(), Log::default());
+        let log = self.logs.get_or_insert_with(name, new);
         let before = log.pending.len();
         // A hole is closed only with room to spare, or holes and lines would alternate.
         if log.lost.is_some() && self.pending_bytes < self.config.ceiling_bytes / 2 {
@@ -149,7 +146,8 @@ impl Appender {
 
     /// Appends a line that is never given up. Only for lines of which there are few.
     pub fn queue_always(&mut self, name: &str, line: &[u8]) {
-        let log = self.logs.entry(name.to_owned()).or_default();
+        let new = || (name.to_owned(), Log::default());
+        let log = self.logs.get_or_insert_with(name, new);
         log.pending.extend_from_slice(line);
         self.pending_bytes += line.len();
     }
@@ -261,7 +259,7 @@ impl Appender {
         for (name, file) in self.leftovers.unsynced.drain(..) {
             errors.extend(file.sync_data().err().map(|error| (name, error)));
         }
-        for (name, log) in &mut self.logs {
+        for (name, log) in self.logs.iter_mut() {
             if let Some(open) = log.open.as_mut().filter(|open| open.unsynced) {
                 open.unsynced = false;
                 errors.extend(
@@ -319,7 +317,7 @@ impl Appender {
             return Ok(());
         }
         self.place = None;
-        for (name, log) in &mut self.logs {
+        for (name, log) in self.logs.iter_mut() {
             if let Some(open) = log.open.as_ref().filter(|_| name != journal::FILE_NAME) {
                 self.leftovers.changed.extend(open.changed(name, None));
             }
@@ -354,7 +352,7 @@ impl Appender {
     }
 
     fn explain(&mut self, trouble: &str) {
-        for log in self.logs.values_mut().filter(|log| !log.is_idle()) {
+        for (_, log) in self.logs.iter_mut().filter(|(_, log)| !log.is_idle()) {
             log.trouble = Some(trouble.to_owned());
         }
     }

@@ -13,6 +13,7 @@ pub mod journal;
 pub mod line;
 pub mod onward;
 pub mod order;
+pub mod recent;
 pub mod scan;
 pub mod scratch;
 pub mod search;

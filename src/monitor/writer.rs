@@ -4,8 +4,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hashbrown::HashMap;
-
 use super::live::{Hub, Interest, Subscription};
 use super::report::{Level, Reporter};
 use crate::config::Sync;
@@ -15,6 +13,7 @@ use crate::log::append::{Appender, AppenderConfig, FlushReport, WORTH_A_WRITE};
 use crate::log::chain::{self, Link};
 use crate::log::journal::{self, Entry};
 use crate::log::line::{self, Gap};
+use crate::log::recent::Recent;
 use crate::log::written::Written;
 use crate::monitored::GroupName;
 use crate::pipeline::Loss;
@@ -27,7 +26,7 @@ pub struct Writer {
     appender: Appender,
     /// Lines are written out when so many bytes have gathered, also within a long step.
     flush_at: usize,
-    logs: HashMap<GroupName, Log>,
+    logs: Recent<GroupName, Log>,
     journal_time: WallTime,
     /// The last line of the journal.
     last_link: Option<Link>,
@@ -74,7 +73,7 @@ impl Writer {
         Self {
             flush_at: WORTH_A_WRITE.min(config.ceiling_bytes / 4),
             appender: Appender::new(config),
-            logs: HashMap::new(),
+            logs: Recent::default(),
             journal_time: WallTime(i64::MIN),
             last_link: None,
             sync,
@@ -448,11 +447,11 @@ impl Live {
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 
 fn open<'a>(
-    logs: &'a mut HashMap<GroupName, Log>,
+    logs: &'a mut Recent<GroupName, Log>,
     appender: &mut Appender,
     group: &GroupName,
 ) -> &'a mut Log {
-    if !logs.contains_key(group) {
+    logs.get_or_insert_with(group, || {
         let file_name = group.log_file_name();
         // A log that cannot be read now has no time to go back behind.
         let last = appender
@@ -460,9 +459,8 @@ fn open<'a>(
             .ok()
             .flatten()
             .unwrap_or(WallTime(i64::MIN));
-        logs.insert(group.clone(), Log { file_name, last });
-    }
-    logs.get_mut(group).expect("it was put there above")
+        (group.clone(), Log { file_name, last })
+    })
 }
 
 fn wall_offset() -> i64 {

@@ -35,7 +35,7 @@ struct Removal {
     /// Which, if that is known.
     object: Option<HandleKey>,
     dir: NodeId,
-    name: Box<[u8]>,
+    name: SmallVec<[u8; 24]>,
     deed: Deed,
     /// Where that was, once a directory has been renamed since.
     paths: Option<Paths>,
@@ -83,7 +83,7 @@ impl Pipeline {
         Removal {
             object,
             dir: at.dir,
-            name: self.window.name(at.name).into(),
+            name: SmallVec::from_slice(self.window.name(at.name)),
             deed,
             paths: None,
         }

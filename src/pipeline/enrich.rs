@@ -309,28 +309,21 @@ impl Pipeline {
         );
         match rec.object {
             Object::File(number) => {
-                let key = self.window.files[number as usize].key;
-                let Self {
-                    files,
-                    tree,
-                    window,
-                    stamp,
-                    ..
-                } = self;
+                let file = &self.window.files[number as usize];
+                let (key, is_gone, stamp) = (file.key, file.is_gone, self.stamp);
                 let known = match at {
-                    Some(at) => Some(files.see(tree, &key, at.dir, window.name(at.name))),
-                    None => files.find_mut(&key),
+                    Some(at) => self.see_file(number, at),
+                    None => self.known_file(number),
                 };
                 let Some(known) = known else { return 0 };
-                let is_gone = window.files[number as usize].is_gone;
                 if is_gone && is_now {
                     // Not asked: whoever holds a removed file open, be it for a microsecond, moves
                     // its DELETE_SELF behind the DELETE and becomes the one who caused it.
                     return 0;
                 }
                 if is_now || kind == EventType::MovedFrom && known.size.is_none() && !is_gone {
-                    if known.sized_in != *stamp {
-                        known.sized_in = *stamp;
+                    if known.sized_in != stamp {
+                        known.sized_in = stamp;
                         let now = probe.size_of(Some(&key), path);
                         known.now = now.unwrap_or(0);
                         known.size = now.or(known.size);

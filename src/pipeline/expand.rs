@@ -228,9 +228,7 @@ impl View<'_> {
     }
 
     fn is_at(&self, at: Option<At>, place: At) -> bool {
-        at.is_some_and(|at| {
-            at.dir == place.dir && self.window.name(at.name) == self.window.name(place.name)
-        })
+        at.is_some_and(|at| self.window.is_same(at, place))
     }
 
     /// The records about the object of `rec` that can have happened before what was merged into it.

@@ -50,18 +50,6 @@ impl Pipeline {
         }
     }
 
-    /// A file lost a name, and may have another.
-    pub(super) fn lose_name(&mut self, number: u32, at: At) {
-        let key = self.window.files[number as usize].key;
-        let Self {
-            files,
-            tree,
-            window,
-            ..
-        } = self;
-        files.lose(tree, &key, at.dir, window.name(at.name));
-    }
-
     fn directory_appeared(
         &mut self,
         dir: NodeId,

@@ -4,6 +4,7 @@
 //! [`Probe`], results through a sink. [`Pipeline::step`] reads as the table of contents.
 #![forbid(unsafe_code)]
 
+mod brief;
 mod ends;
 mod enrich;
 mod expand;
@@ -220,6 +221,7 @@ impl Pipeline {
         let ttl = u16::from(settings.dir_ttl > 0) * TICKS_OF_TTL;
         let mut window = window::Window::default();
         window.legacy = settings.legacy;
+        window.own_pid = settings.own_pid;
         Self {
             settings,
             left_out: Vec::new(),

@@ -24,12 +24,8 @@ impl Pipeline {
             return None;
         };
         let key = self.window.files[number as usize].key;
-        if let Some(known) = self.files.find(&key) {
-            return Some(Location::Entry {
-                dir: known.dir,
-                name: known.name.as_ref().into(),
-                seen: None,
-            });
+        if let Some(seen) = self.last_seen(number) {
+            return Some(seen);
         }
         let dir = select::paths_of(&self.tree, &self.mounts, at.dir)
             .into_iter()

@@ -205,14 +205,10 @@ impl Pipeline {
 
     /// Finds a file of which a record carries the handle only.
     fn locate_file(&self, number: u32, pid: u32) -> Option<Location> {
-        let file = &self.window.files[number as usize];
-        if let Some(known) = self.files.find(&file.key) {
-            return Some(Location::Entry {
-                dir: known.dir,
-                name: known.name.as_ref().into(),
-                seen: None,
-            });
+        if let Some(seen) = self.last_seen(number) {
+            return Some(seen);
         }
+        let file = &self.window.files[number as usize];
         let named = std::iter::successors(file.first_named, |index| {
             Some(self.window.recs[*index as usize].next_same).filter(|next| *next != 0)
         });
@@ -323,8 +319,10 @@ impl Pipeline {
             self.note_overwriting(rec, deed);
         }
         if let (Object::File(_), Some(to)) = (rec.object, rec.to) {
-            let name: SmallVec<[u8; 64]> = self.window.name(to.name).into();
-            self.replaced.note(rec.pid, to.dir, &name);
+            let Self {
+                replaced, window, ..
+            } = self;
+            replaced.note(rec.pid, to.dir, window.name(to.name));
         }
         if self.is_left_out(deed.pid, deed.span.to) {
             self.counts.own += 1;
@@ -337,7 +335,11 @@ impl Pipeline {
             let Some(here) = here else { continue };
             for hit in &here.hits {
                 let path = here.path(*hit);
-                let other = there.and_then(|at| self.other_side(at, &path));
+                let stays = rec.at.map(|at| at.dir) == rec.to.map(|to| to.dir);
+                let other = there.and_then(|there| {
+                    let beside = stays.then(|| here.beside(*hit, self.window.name(there.name)));
+                    beside.flatten().or_else(|| self.other_side(there, &path))
+                });
                 let seen = if kind == EventType::MovedTo {
                     rec.to
                 } else {
@@ -350,16 +352,9 @@ impl Pipeline {
         if let (Object::File(number), Some(to), true) =
             (rec.object, rec.to, old.is_some() || new.is_some())
         {
-            let key = self.window.files[number as usize].key;
-            let Self {
-                files,
-                tree,
-                window,
-                ..
-            } = self;
-            files.see(tree, &key, to.dir, window.name(to.name));
+            self.see_file(number, to);
             if let Some(at) = rec.at {
-                self.lose_name(number, at);
+                self.leave_name(number, at);
             }
         }
     }
@@ -438,7 +433,7 @@ impl Pipeline {
                 Some(Found {
                     routes: Some(routes),
                     paths: smallvec![],
-                    name: name.clone(),
+                    name: SmallVec::from_slice(name),
                     hits,
                     seen: *seen,
                 })
@@ -505,14 +500,7 @@ impl Pipeline {
             self.counts.left_out.types += 1;
             // Remembered all the same: a later record may carry the handle only.
             if let (Object::File(number), Some(at)) = (rec.object, seen) {
-                let key = self.window.files[number as usize].key;
-                let Self {
-                    files,
-                    tree,
-                    window,
-                    ..
-                } = self;
-                files.see(tree, &key, at.dir, window.name(at.name));
+                self.see_file(number, at);
             }
             return;
         }
@@ -592,6 +580,13 @@ impl Found {
         let mut path = Vec::new();
         self.write_path(hit, &mut path);
         path
+    }
+
+    /// The path of another name in the same directory.
+    fn beside(&self, hit: Hit, name: &[u8]) -> Option<Vec<u8>> {
+        let routes = self.routes.as_ref()?;
+        let way = &routes.ways[usize::from(hit.route)];
+        Some(select::joined(&way.path, name))
     }
 
     /// Puts the path into a buffer, instead of what is there.

@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::Batch;
+use super::brief::Brief;
 use super::legacy::PendingMove;
 use crate::dir_cache::{DirTree, NodeId};
 use crate::event::WallTime;
@@ -79,6 +80,10 @@ pub(super) struct WindowFile {
     pub(super) first_named: Option<u32>,
     /// Its DELETE_SELF is in the window: it cannot be asked for anything any more.
     pub(super) is_gone: bool,
+    /// The recorder held it open at its end: more can be told of it in the next window.
+    pub(super) is_held: bool,
+    /// Where it was last seen, if it needs no place in the table of files.
+    pub(super) brief: Option<Brief>,
 }
 
 /// Which filesystem number belongs to the fsid of a record, for each group of marks.
@@ -100,6 +105,8 @@ pub(super) struct Window {
     pub(super) malformed: u64,
     /// The records come from a kernel before 5.17, without handles of children and without RENAME.
     pub(super) legacy: bool,
+    /// The recorder itself.
+    pub(super) own_pid: u32,
     pub(super) moves: SmallVec<[PendingMove; 4]>,
     /// The openings of programs that were met last.
     pub(super) execs: Vec<Exec>,
@@ -120,6 +127,12 @@ impl Window {
 
     pub(super) fn name(&self, name: NameAt) -> &[u8] {
         &self.batches[name.batch as usize].bytes[name.from as usize..][..usize::from(name.len)]
+    }
+
+    /// Whether two places are the same entry of one directory.
+    pub(super) fn is_same(&self, one: At, other: At) -> bool {
+        one.dir == other.dir
+            && (one.name == other.name || self.name(one.name) == self.name(other.name))
     }
 
     pub(super) fn wall(&self, rec: &Rec) -> WallTime {
@@ -160,6 +173,7 @@ impl Window {
         if self.recs.capacity() > 1 << 12 {
             *self = Self {
                 legacy: self.legacy,
+                own_pid: self.own_pid,
                 malformed: self.malformed,
                 exec_group: self.exec_group,
                 tells_execs: self.tells_execs,
@@ -256,7 +270,9 @@ impl Window {
             place: index,
         };
         if let (Object::File(file), true) = (object, rec.mask & bits::DELETE_SELF != 0) {
-            self.files[file as usize].is_gone = true;
+            let file = &mut self.files[file as usize];
+            file.is_gone = true;
+            file.is_held |= rec.pid == self.own_pid;
         }
         if self.legacy {
             self.push_legacy(rec);
@@ -334,6 +350,8 @@ impl Window {
                 last: index,
                 first_named: None,
                 is_gone: false,
+                is_held: false,
+                brief: None,
             });
             files.len() as u32 - 1
         });

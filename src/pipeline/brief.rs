@@ -1,0 +1,123 @@
+//! Where files were last seen: those that outlive the records at hand in the table of files, the others here.
+//!
+//! A file whose end has been read already needs no place in the table: nobody will ask for its size any more,
+//! and its names stand in the window. Only when the recorder held it open then, others may still end it, too.
+
+use smallvec::SmallVec;
+
+use super::Pipeline;
+use super::tell::Location;
+use super::window::At;
+use crate::dir_cache::files::KnownFile;
+
+/// What the table would know of a file that is gone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Brief {
+    at: At,
+    /// Where it was seen before, if it is not known to have lost that name.
+    also: Option<At>,
+}
+
+impl Pipeline {
+    /// Notes that a file was seen at a place; `None` for one that is gone and was not known before.
+    pub(super) fn see_file(&mut self, number: u32, at: At) -> Option<&mut KnownFile> {
+        let file = &self.window.files[number as usize];
+        let key = file.key;
+        let brief = match file.brief {
+            Some(brief) if self.window.is_same(brief.at, at) => return None,
+            Some(Brief { at: before, .. }) => Some(Brief {
+                at,
+                also: Some(before),
+            }),
+            None if file.is_gone && !file.is_held && self.files.find(&key).is_none() => {
+                Some(Brief { at, also: None })
+            }
+            None => None,
+        };
+        if brief.is_some() {
+            self.window.files[number as usize].brief = brief;
+            return None;
+        }
+        let Self {
+            files,
+            tree,
+            window,
+            ..
+        } = self;
+        Some(files.see(tree, &key, at.dir, window.name(at.name)))
+    }
+
+    /// What is known of a file, if that outlives the window.
+    pub(super) fn known_file(&mut self, number: u32) -> Option<&mut KnownFile> {
+        let file = &self.window.files[number as usize];
+        if file.brief.is_some() {
+            return None;
+        }
+        self.files.find_mut(&file.key)
+    }
+
+    /// Where a file was last seen.
+    pub(super) fn last_seen(&self, number: u32) -> Option<Location> {
+        let file = &self.window.files[number as usize];
+        let (dir, name) = match file.brief {
+            Some(Brief { at, .. }) => (at.dir, self.window.name(at.name)),
+            None => {
+                let known = self.files.find(&file.key)?;
+                (known.dir, &*known.name)
+            }
+        };
+        Some(Location::Entry {
+            dir,
+            name: SmallVec::from_slice(name),
+            seen: None,
+        })
+    }
+
+    /// A file went from one place, and was seen at another since.
+    pub(super) fn leave_name(&mut self, number: u32, at: At) {
+        let Some(Brief {
+            at: now,
+            also: Some(also),
+        }) = self.window.files[number as usize].brief
+        else {
+            return self.lose_name(number, at);
+        };
+        if self.window.is_same(also, at) {
+            let brief = Brief {
+                at: now,
+                also: None,
+            };
+            self.window.files[number as usize].brief = Some(brief);
+        } else {
+            self.lose_name(number, at);
+        }
+    }
+
+    /// A file lost a name, and may have another.
+    pub(super) fn lose_name(&mut self, number: u32, at: At) {
+        let Self {
+            files,
+            tree,
+            window,
+            ..
+        } = self;
+        let file = &mut window.files[number as usize];
+        let key = file.key;
+        match file.brief {
+            Some(Brief { also: None, .. }) => return,
+            Some(Brief {
+                at: last,
+                also: Some(first),
+            }) => {
+                // Of a file with two names the kernel can tell the end twice, once for each in its cache,
+                // and the second when this window is over.
+                file.brief = None;
+                for at in [first, last] {
+                    files.see(tree, &key, at.dir, window.name(at.name));
+                }
+            }
+            None => {}
+        }
+        files.lose(tree, &key, at.dir, window.name(at.name));
+    }
+}
