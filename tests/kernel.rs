@@ -19,6 +19,8 @@ mod alerts;
 mod attack;
 #[path = "kernel/bursts.rs"]
 mod bursts;
+#[path = "kernel/chaos.rs"]
+mod chaos;
 #[path = "kernel/churn.rs"]
 mod churn;
 #[path = "kernel/deeds.rs"]
@@ -114,7 +116,7 @@ use libtest_mimic::{Arguments, Trial};
 use ground::Fs;
 
 fn main() -> ExitCode {
-    if jobs::is_worker() {
+    if jobs::is_worker() || chaos::is_one_of_it() {
         return ExitCode::SUCCESS;
     }
     let mut arguments = Arguments::from_args();
@@ -159,6 +161,9 @@ fn main() -> ExitCode {
     gate::list(&mut suite);
     deny::list(&mut suite);
     migration::list(&mut suite);
+    if env::var_os("FSMON_TEST_CHAOS").is_some() {
+        suite.tools("chaos", &["mkfs.ext4"], chaos::short);
+    }
     if !arguments.list && suite.is_root {
         ground::sweep();
         late::restore_pids();

@@ -226,7 +226,13 @@ fn work(job: &str) -> ExitCode {
     match job {
         "churn" => plans::churn(&mut Actor::hands(), path(0), number(1)),
         "flood" => plans::flood(path(0), number(1)),
-        "storm" => plans::storm(&mut Actor::hands(), path(0), path(1), number(2)),
+        "storm" => plans::storm(
+            &mut Actor::hands(),
+            path(0),
+            path(1),
+            number(2),
+            plans::STEPS,
+        ),
         "spawn" => plans::spawn(&words[0], number(1), number(2)),
         "floor" if words.len() == 1 => floor::read(path(0), None, 1),
         "floor" => floor::read(path(0), Some(OsStr::new(&words[1])), number(2)),

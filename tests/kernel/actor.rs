@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -21,8 +22,10 @@ struct Node {
     moves: u32,
     /// Its paths right after each of its own renames.
     homes: Vec<Vec<u8>>,
-    /// Its path when it was written.
-    written_at: Option<Vec<u8>>,
+    /// Its path when it was written, and after how many of its own renames.
+    written_at: Option<(Vec<u8>, u32)>,
+    /// It had another name once.
+    was_linked: bool,
 }
 
 pub(crate) struct Actor {
@@ -32,6 +35,15 @@ pub(crate) struct Actor {
     hands: bool,
     book: Option<Truth>,
     first: Object,
+    witness: Option<Box<dyn Witness>>,
+}
+
+/// Is told of each operation.
+pub(crate) trait Witness {
+    /// It is about to be done.
+    fn before(&mut self);
+    /// It was done, and the book of an actor that has one tells of it.
+    fn after(&mut self, book: Option<&mut Truth>);
 }
 
 impl Actor {
@@ -43,6 +55,7 @@ impl Actor {
             hands: true,
             book: None,
             first: 0,
+            witness: None,
         }
     }
 
@@ -61,6 +74,16 @@ impl Actor {
         Self {
             hands: true,
             ..Self::book(scope)
+        }
+    }
+
+    /// One that acts, or tells of single operations wherever they are, before a witness.
+    pub(crate) fn before(witness: impl Witness + 'static, book: Option<Truth>) -> Self {
+        Self {
+            hands: book.is_none(),
+            book,
+            witness: Some(Box::new(witness)),
+            ..Self::hands()
         }
     }
 
@@ -106,17 +129,20 @@ impl Actor {
     }
 
     pub(crate) fn mkdir(&mut self, parent: Object, name: impl AsRef<[u8]>) -> Object {
+        self.begins();
         let object = self.node(Some(parent), name.as_ref());
         let path = self.path(object);
         if self.hands {
             fs::create_dir(os(&path)).unwrap_or_else(|error| fail("mkdir", &path, &error));
         }
         self.tell("CREATE", &path, None, object, 0);
+        self.ended();
         object
     }
 
     /// Creates a file without opening it for writing.
     pub(crate) fn touch(&mut self, parent: Object, name: impl AsRef<[u8]>) -> Object {
+        self.begins();
         let object = self.node(Some(parent), name.as_ref());
         let path = self.path(object);
         if self.hands {
@@ -125,11 +151,13 @@ impl Actor {
                 .unwrap_or_else(|error| fail("mknod", &path, &error.into()));
         }
         self.tell("CREATE", &path, None, object, 0);
+        self.ended();
         object
     }
 
     /// Creates a file, writes to it and closes it.
     pub(crate) fn write(&mut self, parent: Object, name: impl AsRef<[u8]>) -> Object {
+        self.begins();
         let object = self.node(Some(parent), name.as_ref());
         let path = self.path(object);
         if self.hands {
@@ -142,11 +170,76 @@ impl Actor {
         }
         self.tell("CREATE", &path, None, object, 0);
         self.tell_some("CLOSE_WRITE", &path, object, 2, 2);
-        self.nodes[object].written_at = Some(path);
+        self.nodes[object].written_at = Some((path, 0));
+        self.ended();
         object
     }
 
+    /// Writes to a file that is there, and closes it.
+    pub(crate) fn rewrite(&mut self, object: Object) {
+        self.begins();
+        let path = self.path(object);
+        if self.hands {
+            OpenOptions::new()
+                .append(true)
+                .open(os(&path))
+                .and_then(|mut file| file.write_all(b"y"))
+                .unwrap_or_else(|error| fail("write", &path, &error));
+        }
+        self.tell_some("CLOSE_WRITE", &path, object, 2, GONE - 1);
+        self.nodes[object].written_at = Some((path, self.nodes[object].moves));
+        self.ended();
+    }
+
+    /// Changes the mode of a file.
+    pub(crate) fn chmod(&mut self, object: Object, mode: u32) {
+        self.begins();
+        let path = self.path(object);
+        if self.hands {
+            fs::set_permissions(os(&path), fs::Permissions::from_mode(mode))
+                .unwrap_or_else(|error| fail("chmod", &path, &error));
+        }
+        if let Some(written) = self.tell_same_record(object, &path) {
+            self.tell_instead("ATTRIB", &written, object, 1, GONE - 1);
+        }
+        self.tell_some("ATTRIB", &path, object, 1, GONE - 1);
+        self.ended();
+    }
+
+    /// Gives a file a second name for a moment.
+    pub(crate) fn link_and_unlink(&mut self, object: Object, name: impl AsRef<[u8]>) {
+        self.begins();
+        let path = self.path(object);
+        let parent = self.nodes[object].parent.expect("below the top");
+        self.nodes[object].was_linked = true;
+        let mut second = self.path(parent);
+        second.push(b'/');
+        second.extend_from_slice(name.as_ref());
+        if self.hands {
+            fs::hard_link(os(&path), os(&second))
+                .unwrap_or_else(|error| fail("link", &second, &error));
+        }
+        self.tell("CREATE", &second, None, object, 1);
+        self.tell_attrib(object, &path);
+        // Of records read together nothing says which of the two names went first.
+        for kind in ["ATTRIB", "MOVE_SELF", "DELETE_SELF"] {
+            self.tell_instead(kind, &second, object, 1, GONE);
+        }
+        self.ended();
+        self.begins();
+        if self.hands {
+            fs::remove_file(os(&second)).unwrap_or_else(|error| fail("unlink", &second, &error));
+        }
+        self.tell("DELETE", &second, None, object, GONE - 1);
+        self.tell_attrib(object, &path);
+        for _ in 0..2 {
+            self.tell_instead("ATTRIB", &second, object, 1, GONE - 1);
+        }
+        self.ended();
+    }
+
     pub(crate) fn rename(&mut self, object: Object, parent: Object, name: impl AsRef<[u8]>) {
+        self.begins();
         let old = self.path(object);
         self.place(object, parent, name.as_ref());
         let new = self.path(object);
@@ -154,10 +247,12 @@ impl Actor {
             fs::rename(os(&old), os(&new)).unwrap_or_else(|error| fail("rename to", &new, &error));
         }
         self.moved(object, &old, &new);
+        self.ended();
     }
 
     /// Renames a directory over an empty one, or a file over a file.
     pub(crate) fn rename_over(&mut self, object: Object, replaced: Object) {
+        self.begins();
         let old = self.path(object);
         let new = self.path(replaced);
         let Node { parent, name, .. } = self.nodes[replaced].clone();
@@ -168,16 +263,18 @@ impl Actor {
         }
         self.moved(object, &old, &new);
         self.tell_attrib(replaced, &new);
-        self.tell("DELETE_SELF", &new, None, replaced, GONE);
+        self.tell_end(replaced, &new);
         if self.watched(&new)
             && let Some(book) = &mut self.book
         {
             // The kernel says nothing of the name that was replaced; a recorder may say it.
             book.may("DELETE", &new, self.first + replaced, GONE, GONE);
         }
+        self.ended();
     }
 
     pub(crate) fn exchange(&mut self, one: Object, two: Object) {
+        self.begins();
         let (first, second) = (self.path(one), self.path(two));
         if self.hands {
             renameat_with(CWD, os(&first), CWD, os(&second), RenameFlags::EXCHANGE)
@@ -197,36 +294,31 @@ impl Actor {
         self.place(two, parent_one.expect("below the top"), &name_one);
         self.moved(one, &first, &second);
         self.moved(two, &second, &first);
+        self.ended();
     }
 
     pub(crate) fn unlink(&mut self, object: Object) {
+        self.begins();
         let path = self.path(object);
         if self.hands {
             fs::remove_file(os(&path)).unwrap_or_else(|error| fail("unlink", &path, &error));
         }
-        let Node {
-            written_at, moves, ..
-        } = self.nodes[object].clone();
-        if let Some(written) = written_at
-            && moves == 0
-            && written != path
-        {
-            // An ancestor was renamed meanwhile. All bits of this name are in one record, so nothing
-            // tells a close before that rename from one after it.
-            self.tell_some("CLOSE_WRITE", &path, object, 2, 2);
-        }
+        self.tell_same_record(object, &path);
         self.tell_attrib(object, &path);
-        self.tell("DELETE_SELF", &path, None, object, GONE);
+        self.tell_end(object, &path);
         self.tell("DELETE", &path, None, object, GONE);
+        self.ended();
     }
 
     pub(crate) fn rmdir(&mut self, object: Object) {
+        self.begins();
         let path = self.path(object);
         if self.hands {
             fs::remove_dir(os(&path)).unwrap_or_else(|error| fail("rmdir", &path, &error));
         }
         self.tell("DELETE_SELF", &path, None, object, GONE);
         self.tell("DELETE", &path, None, object, GONE);
+        self.ended();
     }
 
     fn node(&mut self, parent: Option<Object>, name: &[u8]) -> Object {
@@ -236,6 +328,7 @@ impl Actor {
             moves: 0,
             homes: Vec::new(),
             written_at: None,
+            was_linked: false,
         });
         self.nodes.len() - 1
     }
@@ -255,13 +348,34 @@ impl Actor {
         self.tell_some("MOVE_SELF", new, object, before + 9, GONE - 1);
     }
 
+    /// Something more under the name of an earlier write; its path then, when an ancestor was renamed
+    /// meanwhile. All bits of one name are in one record, so nothing tells a close before that rename
+    /// from one after it.
+    fn tell_same_record(&mut self, object: Object, path: &[u8]) -> Option<Vec<u8>> {
+        let node = &self.nodes[object];
+        let (written, moves) = node.written_at.clone()?;
+        if moves != node.moves || written == path {
+            return None;
+        }
+        self.tell_instead("CLOSE_WRITE", path, object, 2, 2);
+        Some(written)
+    }
+
     /// The change of the link count: told of the object alone, so it merges with an earlier MOVE_SELF.
     fn tell_attrib(&mut self, object: Object, path: &[u8]) {
         let homes = self.nodes[object].homes.clone();
         for home in homes.iter().filter(|home| *home != path) {
-            self.tell_some("ATTRIB", home, object, 1, GONE - 1);
+            self.tell_instead("ATTRIB", home, object, 1, GONE - 1);
         }
         self.tell_some("ATTRIB", path, object, 1, GONE - 1);
+    }
+
+    fn tell_end(&mut self, object: Object, path: &[u8]) {
+        if self.nodes[object].was_linked {
+            self.tell_some("DELETE_SELF", path, object, GONE, GONE);
+        } else {
+            self.tell("DELETE_SELF", path, None, object, GONE);
+        }
     }
 
     fn tell(
@@ -287,6 +401,35 @@ impl Actor {
             book.some(kind, path, self.first + object, from, to);
         } else {
             book.waive(self.first + object, kind);
+        }
+    }
+
+    fn tell_instead(
+        &mut self,
+        kind: &'static str,
+        path: &[u8],
+        object: Object,
+        from: u32,
+        to: u32,
+    ) {
+        let watched = self.watched(path);
+        let Some(book) = &mut self.book else { return };
+        if watched {
+            book.instead(kind, path, self.first + object, from, to);
+        } else {
+            book.waive(self.first + object, kind);
+        }
+    }
+
+    fn begins(&mut self) {
+        if let Some(witness) = &mut self.witness {
+            witness.before();
+        }
+    }
+
+    fn ended(&mut self) {
+        if let Some(witness) = &mut self.witness {
+            witness.after(self.book.as_mut());
         }
     }
 

@@ -5,6 +5,7 @@ use std::io::BufRead as _;
 use std::path::Path;
 
 use crate::actor::Actor;
+use crate::plans::STEPS;
 use crate::workers::VARIABLE;
 use crate::{alerts, bursts, churn, deny, edges, flood, gate, rmrf, socket, storm, trims, who};
 
@@ -30,6 +31,7 @@ pub(crate) fn is_worker() -> bool {
             Path::new(word(0)),
             Path::new(word(1)),
             number(2),
+            STEPS,
         ),
         "spawn" => who::spawn(word(0), number(1), number(2)),
         "numbers" => edges::work(Path::new(word(0)), Path::new(word(1))),

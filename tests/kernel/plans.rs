@@ -12,7 +12,7 @@ const DEPTH: usize = 4;
 const FAN_OUT: usize = 5;
 const FILES: usize = 8;
 /// Steps of one worker in a storm.
-const STEPS: usize = 5_000;
+pub(crate) const STEPS: usize = 5_000;
 
 /// Create, write, close, rename, unlink, one file after the other.
 pub(crate) fn churn(actor: &mut Actor, root: &Path, files: usize) {
@@ -92,8 +92,8 @@ pub(crate) fn remove(actor: &mut Actor, tree: &Tree) {
     actor.rmdir(tree.dir);
 }
 
-/// One worker's operations in `root/wN`, with the seed N; what is moved out goes to `outside/wN`.
-pub(crate) fn storm(actor: &mut Actor, root: &Path, outside: &Path, seed: usize) {
+/// So many steps of one worker in `root/wN`, with the seed N; what is moved out goes to `outside/wN`.
+pub(crate) fn storm(actor: &mut Actor, root: &Path, outside: &Path, seed: usize, steps: usize) {
     let top = actor.known(&root.join(format!("w{seed}")));
     let away = actor.known(&outside.join(format!("w{seed}")));
     let mut storm = Storm {
@@ -110,7 +110,7 @@ pub(crate) fn storm(actor: &mut Actor, root: &Path, outside: &Path, seed: usize)
             parent = storm.mkdir(parent);
         }
     }
-    for _ in 0..STEPS {
+    for _ in 0..steps {
         storm.step(away);
     }
 }

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use crate::Suite;
 use crate::actor::Actor;
 use crate::ground::{Fs, Ground};
+use crate::plans::STEPS;
 pub(crate) use crate::plans::storm as plan;
 use crate::recorder::Home;
 use crate::truth::Truth;
@@ -67,7 +68,7 @@ fn run(ground: &Ground, root: &Path, before: Option<Signal>) {
     let mut truth = Truth::default();
     for worker in 0..WORKERS {
         let mut actor = Actor::book(&inside).numbered_from(worker << 32);
-        plan(&mut actor, &inside, &outside, worker);
+        plan(&mut actor, &inside, &outside, worker, STEPS);
         truth.merge(actor.truth());
     }
     truth.check(&home.log("_global"));

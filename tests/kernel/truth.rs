@@ -43,9 +43,71 @@ pub(crate) struct Truth {
     pub(crate) lacks_self: bool,
     /// The kernel does not join both sides of a rename.
     pub(crate) lacks_pairs: bool,
+    /// The same, line by line, for those who judge each operation on its own.
+    dues: Option<Vec<Due>>,
+}
+
+/// Whether a line has to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    Must,
+    /// Unless it was merged into another of the same object and type.
+    Some,
+    /// In the place of another of the same object and type.
+    Instead,
+    May,
+}
+
+/// A line that an operation gives, or may give.
+#[derive(Clone, Debug)]
+pub(crate) struct Due {
+    pub(crate) kind: &'static str,
+    pub(crate) path: Vec<u8>,
+    pub(crate) other: Option<Vec<u8>>,
+    pub(crate) object: Object,
+    pub(crate) need: Need,
 }
 
 impl Truth {
+    /// One that keeps what each operation gives, to be taken out after it.
+    pub(crate) fn of_single_operations() -> Self {
+        Self {
+            dues: Some(Vec::new()),
+            ..Self::default()
+        }
+    }
+
+    /// What has come together since the last call.
+    pub(crate) fn take_dues(&mut self) -> Vec<Due> {
+        self.dues.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Says whether it was kept apart.
+    fn keep(
+        &mut self,
+        need: Need,
+        kind: &'static str,
+        (path, other): (&[u8], Option<&[u8]>),
+        object: Object,
+    ) -> bool {
+        let need = if self.lacks_self && OF_ITSELF.contains(&kind) && need != Need::Instead {
+            Need::May
+        } else {
+            need
+        };
+        let Some(dues) = &mut self.dues else {
+            return false;
+        };
+        dues.push(Due {
+            kind,
+            path: path.to_vec(),
+            other: other.map(<[u8]>::to_vec),
+            object,
+            need,
+        });
+        true
+    }
+
     /// Exactly one more line of this kind.
     pub(crate) fn must(
         &mut self,
@@ -56,6 +118,9 @@ impl Truth {
         phase: u32,
     ) {
         let other = other.filter(|_| !self.lacks_pairs);
+        if self.keep(Need::Must, kind, (path, other), object) {
+            return;
+        }
         let key = Key {
             kind,
             path: path.to_vec(),
@@ -76,6 +141,26 @@ impl Truth {
         from: u32,
         to: u32,
     ) {
+        if !self.keep(Need::Some, kind, (path, None), object) {
+            self.either(kind, path, object, from, to);
+        }
+    }
+
+    /// A line that comes in the place of another of the same object, when that was merged.
+    pub(crate) fn instead(
+        &mut self,
+        kind: &'static str,
+        path: &[u8],
+        object: Object,
+        from: u32,
+        to: u32,
+    ) {
+        if !self.keep(Need::Instead, kind, (path, None), object) {
+            self.either(kind, path, object, from, to);
+        }
+    }
+
+    fn either(&mut self, kind: &'static str, path: &[u8], object: Object, from: u32, to: u32) {
         let key = Key {
             kind,
             path: path.to_vec(),
@@ -96,6 +181,9 @@ impl Truth {
         from: u32,
         to: u32,
     ) {
+        if self.keep(Need::May, kind, (path, None), object) {
+            return;
+        }
         let key = Key {
             kind,
             path: path.to_vec(),
@@ -217,7 +305,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    const SHOWN: usize = 12;
+    const SHOWN: usize = 20;
 
     pub(crate) fn add(&mut self, kind: &'static str, what: String) {
         let at = self
@@ -234,7 +322,8 @@ impl Report {
         }
     }
 
-    pub(crate) fn panic_if_any(&self, lines: usize) {
+    /// The differences in words, if there are any.
+    pub(crate) fn text(&self, lines: usize) -> Option<String> {
         let due = match self.due {
             0 => String::new(),
             due => format!(" of at least {due}"),
@@ -246,7 +335,13 @@ impl Report {
                 writeln!(text, "    {what}").unwrap();
             }
         }
-        assert!(self.kinds.is_empty(), "{text}");
+        (!self.kinds.is_empty()).then_some(text)
+    }
+
+    pub(crate) fn panic_if_any(&self, lines: usize) {
+        if let Some(text) = self.text(lines) {
+            panic!("{text}");
+        }
     }
 }
 

@@ -374,7 +374,13 @@ fn expected(
                 // What is watched is all of it, so that what is moved out and in is told as well.
                 let mut book = Actor::book(root).numbered_from(worker << 32);
                 book.set_weak(false, !pairs);
-                plans::storm(&mut book, &root.join("in"), &root.join("out"), worker);
+                plans::storm(
+                    &mut book,
+                    &root.join("in"),
+                    &root.join("out"),
+                    worker,
+                    plans::STEPS,
+                );
                 truth.merge(book.truth());
             }
             Expected::Book(truth)

@@ -157,9 +157,8 @@ fn lines_went_and_none_changed(file: &[u8], after: &[u8], report: &CleanReport, 
         lines.iter().filter(judge).count() as u64
     };
     // What only looks like a line of the recorder may go by the time that stands in it, or stay.
-    let only_looks_so = |line: &&&[u8]| {
-        time_of(line).is_none() && own_time_text(line, &mut Vec::new()).is_some()
-    };
+    let only_looks_so =
+        |line: &&&[u8]| time_of(line).is_none() && own_time_text(line, &mut Vec::new()).is_some();
     if count(&all, &only_looks_so) > 0 {
         return;
     }
