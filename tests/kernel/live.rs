@@ -335,7 +335,7 @@ fn selects() {
     assert_eq!(told, all);
     assert!(!has(1, "CLOSE_WRITE") && has(2, "CLOSE_WRITE"));
     for (mut tail, _) in tails {
-        kill_process(Pid::from_child(&tail), Signal::INT).unwrap();
+        kill_process(Pid::from_child(&tail), Signal::TERM).unwrap();
         assert!(tail.wait().unwrap().code().is_none());
     }
     recorder.stop();
