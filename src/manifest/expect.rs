@@ -8,6 +8,7 @@ use std::io;
 use super::{Manifest, Object, Tree, above, below};
 use crate::event::{EventType, FileEvent, WallTime};
 use crate::filters::scope::{Scope, is_at_or_below, trim_slashes};
+use crate::log::alert::LOG_NAME as ALERTS;
 use crate::log::dir::LogDir;
 use crate::log::line::{LogLine, decode};
 use crate::log::search::first_line_from;
@@ -265,6 +266,5 @@ impl Log {
 
 /// The two halves of an exchange lie within so many nanoseconds.
 const AT_ONCE: i64 = 100_000_000;
-const ALERTS: &str = "_alerts_log.jsonl";
 const GLOBAL: &str = "_global_log.jsonl";
 const BLOCK: usize = 64 * 1024;

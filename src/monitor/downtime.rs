@@ -201,6 +201,8 @@ impl Work {
         let mut has_begun = false;
         let (mut is_held, mut is_late) = (false, false);
         let mut unseen: Option<(Option<WallTime>, WallTime)> = None;
+        // Losses may go on and on, and must not keep a CPU at walking.
+        let mut rested = Instant::now();
         loop {
             let order = match due {
                 None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -226,7 +228,8 @@ impl Work {
                     let (before, last) = unseen.unwrap_or((since, until));
                     unseen = Some((earlier(before, since), last.max(until)));
                     // A flood has to be over first; a start is.
-                    due = Some(Instant::now() + if is_first { Duration::ZERO } else { CALM });
+                    let calm = if is_first { Duration::ZERO } else { CALM };
+                    due = Some((Instant::now() + calm).max(rested));
                 }
                 Err(RecvTimeoutError::Timeout) if is_held => {
                     due = None;
@@ -234,9 +237,11 @@ impl Work {
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     due = None;
+                    let began = Instant::now();
                     if self.look(unseen.take()).is_err() {
                         return;
                     }
+                    rested = Instant::now() + began.elapsed() * REST;
                 }
                 Ok(Order::Last) => {
                     if self.look(unseen.take()).is_err()
@@ -521,6 +526,8 @@ fn earlier(one: Option<WallTime>, other: Option<WallTime>) -> Option<WallTime> {
 const EVERY: Duration = Duration::from_mins(5);
 /// How long nothing more may be lost before it is looked at what was.
 const CALM: Duration = Duration::from_millis(500);
+/// How many times as long as the last look took there is none after it.
+const REST: u32 = 20;
 /// So much is found in one go before the core gets its turn for other things.
 const CHUNK: usize = 500;
 const TEMPORARY: &str = "manifest.new";
