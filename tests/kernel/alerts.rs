@@ -260,8 +260,7 @@ fn all_alerts(kind: Fs, switches: Option<&'static str>) {
         .map(|worker| worker.finish().trim().parse().unwrap())
         .collect();
     recorder.settle("_global", &root);
-    let said = recorder.stderr();
-    recorder.stop();
+    let said = recorder.stop();
     assert!(!said.iter().any(|line| line.contains("lost")), "{said:?}");
 
     let mut truth: HashMap<Key, (usize, bool)> = HashMap::new();

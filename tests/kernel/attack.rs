@@ -14,7 +14,7 @@ use crate::Suite;
 use crate::flood;
 use crate::ground::{Fs, Ground, sh};
 use crate::logs::{USER, start_for_user};
-use crate::recorder::{Home, Recorder, tell};
+use crate::recorder::{Home, tell};
 use crate::wait::{PATIENCE, until};
 use crate::workers::together;
 
@@ -128,25 +128,12 @@ fn groups() {
     home.configure(&format!("[logging]\npath = \"{}\"", of_root.display()));
     let recorder = start_for_user(&ground, &home, &["setpriv", "--groups", "0"]);
     File::create(root.join("file")).unwrap();
-    let refused = until(PATIENCE, || {
-        let said = recorder.stderr();
-        let is_refusal = |line: &String| line.contains("Permission denied");
-        said.iter().any(is_refusal).then_some(())
-    });
-    assert!(refused.is_some(), "{}", recorder.said());
+    recorder.says("Permission denied");
     assert_eq!(fs::read_dir(&of_root).unwrap().count(), 0);
 }
 
 fn given(path: &Path) {
     std::os::unix::fs::chown(path, Some(USER), Some(USER)).unwrap();
-}
-
-fn says(recorder: &Recorder, text: &str) {
-    let said = until(PATIENCE, || {
-        let lines = recorder.stderr();
-        lines.iter().any(|line| line.contains(text)).then_some(())
-    });
-    assert!(said.is_some(), "never says '{text}':\n{}", recorder.said());
 }
 
 /// A user puts something without an end where the daemon reads at SIGHUP.
@@ -174,7 +161,7 @@ fn fifos() {
                 given(file);
             }
             recorder.signal(Signal::HUP);
-            says(&recorder, said);
+            recorder.says(said);
             recorder.settle("_global", &root);
             fs::remove_file(file).unwrap();
         }

@@ -185,12 +185,11 @@ fn exactly(kind: Fs) {
     }
     assert!(refused > OPENS, "{refused}");
     recorder.settle("_global", &scene.root);
-    let said = recorder.stderr();
+    let said = recorder.stop();
     assert!(
         !said.iter().any(|line| line.contains("could open")),
         "{said:?}"
     );
-    recorder.stop();
     assert_eq!(
         alerts(&scene.home),
         [
@@ -337,12 +336,8 @@ fn follows_a_reload() {
     assert!(follows.is_some(), "{}", recorder.said());
     fs::write(&scene.policy, "[[rule]]\n").unwrap();
     recorder.signal(Signal::HUP);
-    let said = until(PATIENCE, || {
-        let said = recorder.stderr();
-        let is_it = |line: &String| line.contains("the policy stays as it was");
-        said.iter().any(is_it).then_some(())
-    });
-    assert!(said.is_some() && File::open(&open).is_err());
+    recorder.says("the policy stays as it was");
+    assert!(File::open(&open).is_err());
     recorder.stop();
     File::open(&open).unwrap();
 }

@@ -252,13 +252,11 @@ fn nothing() {
     // A file that cannot be read is no manifest.
     fs::write(scene.home.log_dir().join("manifest"), "{}\n").unwrap();
     scene.put("a/d", "12345");
-    let recorder = scene.start();
-    let said = recorder.stderr();
+    let said = scene.start().stop();
     assert!(
         said.iter().any(|line| line.contains("'manifest'")),
         "{said:?}"
     );
-    recorder.stop();
     assert_eq!(scene.inferred("_global"), Vec::<String>::new());
 }
 
@@ -385,13 +383,11 @@ fn huge() {
     for name in ["1", "2", "3", "4", "5"] {
         scene.put(name, "");
     }
-    let recorder = scene.start();
-    let said = recorder.stderr();
+    let said = scene.start().stop();
     let about = said
         .iter()
         .filter(|line| line.contains("more than 4 of the 5 objects"));
     assert_eq!(about.count(), 1, "{said:?}");
-    recorder.stop();
     scene.put("6", "");
     fs::write(small.join("told"), "").unwrap();
     scene.start().stop();

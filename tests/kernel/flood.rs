@@ -42,8 +42,7 @@ fn all_of_a_flood(kind: Fs) {
     let mut recorder = home.start();
     together(workers(&root, FILES));
     recorder.settle("_global", &root);
-    let said = recorder.stderr();
-    recorder.stop();
+    let said = recorder.stop();
 
     let lines = home.log("_global");
     let mut report = Report::default();

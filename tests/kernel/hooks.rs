@@ -164,8 +164,7 @@ fn unruly() {
     churn.finish();
     recorder.settle("_global", &root);
     let peak = recorder.status_of("VmHWM");
-    let said = recorder.stderr();
-    recorder.stop();
+    let said = recorder.stop();
 
     assert_eq!(home.journal_of("HOOK").len(), 7);
     for (rule, how) in [
@@ -244,8 +243,7 @@ fn too_many() {
     let all = hooks_ended(&home, ALERTS);
     churn.finish();
     recorder.settle("_global", &root);
-    let said = recorder.stderr();
-    recorder.stop();
+    let said = recorder.stop();
 
     assert_eq!(alerts_of(&home, "*").len(), ALERTS);
     assert_eq!(all.len(), ALERTS);

@@ -91,8 +91,7 @@ fn stalled(kind: Fs) {
         }
     });
     recorder.settle("_global", &stage.made);
-    let said = recorder.stderr();
-    recorder.stop();
+    let said = recorder.stop();
     let verdict = Verdict::of(&home.log("_global"), &stage, &casts);
     verdict.print(&format!("reader stalled for 300 ms on {}", kind.name()));
     for sort in cast.sorts.keys() {

@@ -96,9 +96,8 @@ fn ten_subscribers() {
     let peak = recorder.status_of("VmHWM");
     enough.send(()).ok();
     go.send(()).ok();
-    let said = recorder.stderr();
+    let said = recorder.stop();
     assert!(!said.iter().any(|line| line.contains("lost")), "{said:?}");
-    recorder.stop();
 
     // Everybody began at some place shortly before the flood, and nothing comes behind its end.
     let log = fs::read_to_string(home.log_path("_global")).unwrap();

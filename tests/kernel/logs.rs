@@ -158,14 +158,6 @@ fn on_a_full_disk(ground: &Ground, root: &Path, settings: &str) -> (Home, Record
     (home, recorder)
 }
 
-fn says(recorder: &Recorder, text: &str) {
-    let said = until(PATIENCE, || {
-        let said = recorder.stderr();
-        said.iter().any(|line| line.contains(text)).then_some(())
-    });
-    assert!(said.is_some(), "not said: {text}\n{}", recorder.said());
-}
-
 fn make_room(home: &Home) {
     sh(&["mount", "-o", "remount,size=64m"], &[&home.log_dir()]);
     fs::remove_file(home.log_dir().join("filler")).unwrap();
@@ -178,7 +170,7 @@ fn full_disk() {
     let mut actor = Actor::both(&root);
     churn::plan(&mut actor, &root, 2_000);
     // The daemon must have met the full disk before there is room again.
-    says(&recorder, "No space left");
+    recorder.says("No space left");
     lines::read(&home.log_path("_global"));
     make_room(&home);
     recorder.settle("_global", &root);
@@ -201,7 +193,7 @@ fn full_for_too_long() {
     for number in 0..ALL {
         File::create(root.join(format!("n{number}"))).unwrap();
     }
-    says(&recorder, "events lost: the memory for lines");
+    recorder.says("events lost: the memory for lines");
     make_room(&home);
     // Until it has written what it holds there is no place for a marker either.
     recorder.wait_for("_global", "\"event_type\":\"GAP\"");
@@ -237,10 +229,10 @@ fn stopped_on_a_full_disk() {
     for number in 0..2000 {
         File::create(root.join(format!("n{number}"))).unwrap();
     }
-    says(&recorder, "No space left");
+    recorder.says("No space left");
     recorder.signal(Signal::TERM);
     recorder.wait_end();
-    says(&recorder, "are lost");
+    recorder.says("are lost");
     assert!(home.journal_of("STOP").is_empty());
     make_room(&home);
     let recorder = home.start();
@@ -275,7 +267,7 @@ fn becomes_read_only() {
     assert_eq!(names(&home), ["before"]);
     sh(&["mount", "-o", "remount,abort"], &[&home.log_dir()]);
     fs::write(root.join("meanwhile"), "").unwrap();
-    says(&recorder, "cannot write '_global_log.jsonl'");
+    recorder.says("cannot write '_global_log.jsonl'");
     // Somebody takes the broken disk away; what stood on it is another's.
     sh(&["umount", "-l"], &[&home.log_dir()]);
     recorder.settle("_global", &root);
@@ -413,8 +405,7 @@ fn without_owners() {
         fs::write(root.join(name), "").unwrap();
         recorder.settle("_global", &root);
     }
-    let said = recorder.stderr();
-    recorder.stop();
+    let said = recorder.stop();
     assert_eq!(names(&home), ["1", "2", "3"]);
     let log = home.log_dir();
     let warnings: Vec<&String> = said

@@ -6,8 +6,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::{self, JoinHandle};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -150,8 +150,8 @@ pub(crate) fn tell(done: &Output) -> String {
 pub(crate) struct Recorder {
     child: Child,
     home: Home,
-    out: Arc<Mutex<Vec<String>>>,
-    err: Arc<Mutex<Vec<String>>>,
+    out: Said,
+    err: Said,
     ended: bool,
 }
 
@@ -173,13 +173,7 @@ impl Recorder {
             ended: false,
         };
         let ready = until(PATIENCE, || {
-            if recorder
-                .out
-                .lock()
-                .unwrap()
-                .iter()
-                .any(|line| line == "ready")
-            {
+            if recorder.out.lines().iter().any(|line| line == "ready") {
                 return Some(true);
             }
             recorder.child.try_wait().unwrap().map(|_| false)
@@ -208,13 +202,24 @@ impl Recorder {
     pub(crate) fn said(&self) -> String {
         format!(
             "  stdout:\n    {}\n  stderr:\n    {}",
-            self.out.lock().unwrap().join("\n    "),
-            self.err.lock().unwrap().join("\n    ")
+            self.out.lines().join("\n    "),
+            self.err.lines().join("\n    ")
         )
     }
 
+    /// What arrived here of its standard error; more may be on the way: see [`says`](Self::says)
+    /// and [`stop`](Self::stop).
     pub(crate) fn stderr(&self) -> Vec<String> {
-        self.err.lock().unwrap().clone()
+        self.err.lines().clone()
+    }
+
+    /// Waits until a line of its standard error holds `text`.
+    pub(crate) fn says(&self, text: &str) {
+        let said = until(PATIENCE, || {
+            let lines = self.err.lines();
+            lines.iter().any(|line| line.contains(text)).then_some(())
+        });
+        assert!(said.is_some(), "never says '{text}':\n{}", self.said());
     }
 
     /// Returns when all that was done before on the filesystem of `dir` is in the log of `group`.
@@ -264,11 +269,15 @@ impl Recorder {
         }
     }
 
-    /// Ends it as a service manager does; it must end well.
-    pub(crate) fn stop(mut self) {
+    /// Ends it as a service manager does; it must end well. Returns all that it said on standard
+    /// error, to its end.
+    pub(crate) fn stop(mut self) -> Vec<String> {
         self.signal(Signal::TERM);
         let status = self.wait_end();
         assert!(status.success(), "SIGTERM: {status}\n{}", self.said());
+        let whole = until(PATIENCE, || self.err.is_whole().then_some(()));
+        assert!(whole.is_some(), "somebody holds its standard error");
+        self.stderr()
     }
 
     /// Ends it without a chance to do anything.
@@ -322,13 +331,31 @@ impl Drop for Recorder {
     }
 }
 
-fn collect(pipe: impl Read + Send + 'static) -> Arc<Mutex<Vec<String>>> {
+/// The lines of one of its pipes, as they come.
+#[derive(Debug)]
+struct Said {
+    lines: Arc<Mutex<Vec<String>>>,
+    reader: JoinHandle<()>,
+}
+
+impl Said {
+    fn lines(&self) -> MutexGuard<'_, Vec<String>> {
+        self.lines.lock().unwrap()
+    }
+
+    /// Whether all was read, to the end.
+    fn is_whole(&self) -> bool {
+        self.reader.is_finished()
+    }
+}
+
+fn collect(pipe: impl Read + Send + 'static) -> Said {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let into = Arc::clone(&lines);
-    thread::spawn(move || {
+    let reader = thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
             into.lock().unwrap().push(line);
         }
     });
-    lines
+    Said { lines, reader }
 }

@@ -127,14 +127,7 @@ fn ordinary_user(kind: Fs) {
     let later = root.join("later");
     fs::create_dir(&later).unwrap();
     sh(&["mount", "-t", "tmpfs", "fsmon-test"], &[&later]);
-    let seen = until(PATIENCE, || {
-        recorder
-            .stderr()
-            .iter()
-            .any(|line| line.contains("/later'"))
-            .then_some(())
-    });
-    assert!(seen.is_some(), "{}", recorder.said());
+    recorder.says("/later'");
     touch_as(0, &later.join("there"));
     recorder.settle("_global", &later);
     recorder.settle("_global", &root);
@@ -175,13 +168,12 @@ fn missing() {
         let file = root.join(format!("with-{}", capabilities.len()));
         touch_as(0, &file);
         recorder.settle("_global", &root);
-        let said = recorder.stderr();
+        let said = recorder.stop();
         assert!(
             said.iter()
                 .any(|line| line.contains("warning: ") && line.contains(lack)),
             "{said:#?}"
         );
-        recorder.stop();
         check_touched(&home.log("_global"), &file, "root");
     }
 }
@@ -225,13 +217,7 @@ fn in_a_namespace() {
         ])
         .stdin(Stdio::piped());
     let mut recorder = Recorder::start(&home, daemon);
-    let warned = recorder.stderr();
-    assert!(
-        warned
-            .iter()
-            .any(|line| line.contains("warning: ") && line.contains("--pid=host")),
-        "{warned:#?}"
-    );
+    recorder.says("--pid=host");
     touch_as(0, &root.join("outside"));
     recorder.tell("\n");
     recorder.settle("_global", &root);

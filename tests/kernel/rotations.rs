@@ -209,8 +209,7 @@ fn in_a_flood() {
         files.wait_for_new_lines(how);
     }
     recorder.settle("_global", &root);
-    let said = recorder.stderr();
-    recorder.stop();
+    let said = recorder.stop();
     assert!(said.iter().all(|line| !line.contains("lost")), "{said:?}");
     files.check(ROUNDS * EACH);
 }

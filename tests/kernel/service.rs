@@ -103,12 +103,8 @@ fn restricted(kind: Fs) {
     let hook = until(PATIENCE, || home.journal_of("HOOK").pop()).expect("the hook's end");
     check_hook(&hook);
     recorder.settle("_global", &root);
-    let complaints: Vec<_> = recorder
-        .stderr()
-        .into_iter()
-        .filter(|line| is_complaint(line))
-        .collect();
-    recorder.stop();
+    let said = recorder.stop();
+    let complaints: Vec<_> = said.into_iter().filter(|line| is_complaint(line)).collect();
     assert_ne!(manager.hears("STOPPING=1"), "Recording");
     assert_eq!(complaints, Vec::<String>::new());
 
@@ -136,11 +132,7 @@ fn mounted_later(recorder: &Recorder, dir: &Path) -> PathBuf {
     fs::create_dir(dir).unwrap();
     sh(&["mount", "-t", "tmpfs", "fsmon-test"], &[dir]);
     let told = format!("'{}' (tmpfs) is watched", dir.display());
-    let seen = until(PATIENCE, || {
-        let said = recorder.stderr();
-        said.iter().any(|line| line.contains(&told)).then_some(())
-    });
-    assert!(seen.is_some(), "{told}: {}", recorder.said());
+    recorder.says(&told);
     dir.to_owned()
 }
 

@@ -469,11 +469,7 @@ fn disk_full() {
     }
     let other = scene.ground.directory("other");
     // The daemon takes orders meanwhile; what it did is not lost, however little room there is.
-    let is_lossy = |line: &String| line.contains("events lost: the memory for lines");
-    let lost = until(PATIENCE, || {
-        recorder.stderr().iter().any(is_lossy).then_some(())
-    });
-    assert!(lost.is_some(), "{}", recorder.said());
+    recorder.says("events lost: the memory for lines");
     scene.home.watch("_global", &other, &["-r"]);
     sh(
         &["mount", "-o", "remount,size=64m"],
