@@ -1,8 +1,9 @@
 //! Everything that can happen to a recorder, at once, against ground truth: `cargo bench --bench chaos`
 //! (as root).
 //!
-//! `-- --minutes N` says how long (10), `--seed N` which things happen when; `--machine` also sets the
-//! clock and puts a CPU offline in the last third, for a machine that is nobody else's.
+//! `-- --minutes N` says how long (10), `--seed N` which things happen when; `--keep DIR` copies the logs there
+//! when they are not what happened; `--machine` also sets the clock and puts a CPU offline in the last third, for
+//! a machine that is nobody else's.
 #![allow(
     dead_code,
     clippy::unwrap_used,
@@ -30,6 +31,7 @@ mod truth;
 #[path = "../kernel/wait.rs"]
 mod wait;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use chaos::Plan;
@@ -40,10 +42,11 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let number = |name: &str| {
+    let given = |name: &str| {
         let at = words.iter().position(|word| word == name)?;
-        words.get(at + 1)?.parse::<f64>().ok()
+        words.get(at + 1)
     };
+    let number = |name: &str| given(name)?.parse::<f64>().ok();
     let is_given = |name: &str| words.iter().any(|word| word == name);
     let short = Plan::short();
     let plan = Plan {
@@ -56,10 +59,12 @@ fn main() -> ExitCode {
         stop_ms: 4000,
         full_ms: 4000,
         machine: is_given("--machine"),
+        keep: given("--keep").map(PathBuf::from),
     };
     let plan = if is_given("--quick") {
         Plan {
             seed: plan.seed,
+            keep: plan.keep,
             ..short
         }
     } else {

@@ -26,6 +26,7 @@ mod pieces;
 mod stage;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use crate::ground::Fs;
 
@@ -53,6 +54,8 @@ pub(crate) struct Plan {
     pub(crate) full_ms: usize,
     /// The clock is set and a CPU goes offline, too.
     pub(crate) machine: bool,
+    /// Where the logs are kept that are not what happened.
+    pub(crate) keep: Option<PathBuf>,
 }
 
 impl Plan {
@@ -68,6 +71,7 @@ impl Plan {
             stop_ms: 1200,
             full_ms: 1000,
             machine: false,
+            keep: None,
         }
     }
 }
@@ -88,7 +92,11 @@ pub(crate) fn run(plan: &Plan) -> Vec<String> {
     let refused = said.iter().filter(|line| line.starts_with("asked "));
     failed.extend(refused.cloned());
     stage.chronicle.sharpen(&stage.home.journal());
-    failed.extend(judge(&stage));
+    let wrong = judge(&stage);
+    if let (Some(dir), false) = (&plan.keep, wrong.is_empty()) {
+        stage.keep_logs(dir);
+    }
+    failed.extend(wrong);
     failed
 }
 

@@ -100,38 +100,50 @@ impl Pieces {
 
     /// The whole log. Panics when one of its files is not as promised.
     pub(crate) fn read(&self) -> Vec<Line> {
-        let last = Piece {
-            path: self.log.clone(),
-            is_copy: false,
-        };
         let mut all: Vec<Line> = Vec::new();
-        let mut front: Option<Vec<u8>> = None;
-        for piece in self.pieces.iter().chain([&last]) {
-            let bytes = fs::read(&piece.path).unwrap_or_default();
-            let bytes = bytes.trim_ascii_start();
-            let bytes = match front.take() {
-                Some(front) => joined(&front, bytes),
-                None => bytes.to_vec(),
-            };
-            if piece.is_copy {
-                front = Some(bytes);
-                continue;
-            }
-            // A recorder that was killed in the middle of a write to a full disk may have left half a line.
-            let whole = bytes.iter().rposition(|byte| *byte == b'\n');
-            let lines = lines::parse(&bytes[..whole.map_or(0, |at| at + 1)]);
+        for (path, bytes) in self.whole_pieces() {
+            let lines = lines::parse(&bytes);
             if let (Some(last), Some(first)) = (all.last(), lines.first()) {
                 assert!(
                     first.time >= last.time,
                     "time goes back from {} to {} at the begin of {}",
                     last.show(),
                     first.show(),
-                    piece.path.display()
+                    path.display()
                 );
             }
             all.extend(lines);
         }
         all
+    }
+
+    /// All lines of it, as they stood there.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let pieces = self.whole_pieces();
+        pieces.into_iter().flat_map(|(_, bytes)| bytes).collect()
+    }
+
+    fn whole_pieces(&self) -> Vec<(&Path, Vec<u8>)> {
+        let mut whole = Vec::new();
+        let mut front: Option<Vec<u8>> = None;
+        let kept = self.pieces.iter().map(|piece| (&piece.path, piece.is_copy));
+        for (path, is_copy) in kept.chain([(&self.log, false)]) {
+            let bytes = fs::read(path).unwrap_or_default();
+            let bytes = bytes.trim_ascii_start();
+            let mut bytes = match front.take() {
+                Some(front) => joined(&front, bytes),
+                None => bytes.to_vec(),
+            };
+            if is_copy {
+                front = Some(bytes);
+                continue;
+            }
+            // A recorder that was killed in the middle of a write to a full disk may have left half a line.
+            let end = bytes.iter().rposition(|byte| *byte == b'\n');
+            bytes.truncate(end.map_or(0, |at| at + 1));
+            whole.push((path.as_path(), bytes));
+        }
+        whole
     }
 }
 

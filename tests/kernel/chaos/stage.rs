@@ -199,6 +199,17 @@ impl Stage {
         (job, vec![dir, outside.join(name)])
     }
 
+    /// Copies every log as the judge reads it, in one piece, and the journal.
+    pub(crate) fn keep_logs(&self, dir: &Path) {
+        fs::create_dir_all(dir).unwrap();
+        for (group, log) in self.groups.iter().zip(&self.logs) {
+            fs::write(dir.join(format!("{group}.jsonl")), log.bytes()).unwrap();
+        }
+        let entries = self.home.journal().into_iter();
+        let journal: String = entries.map(|entry| format!("{entry}\n")).collect();
+        fs::write(dir.join("journal.jsonl"), journal).unwrap();
+    }
+
     pub(crate) fn is_at_work(&self, root: usize, job: &str) -> bool {
         let inside = &self.roots[root].inside;
         self.lives.iter().any(|life| {
