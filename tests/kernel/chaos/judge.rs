@@ -303,7 +303,30 @@ impl<'a> Judge<'a> {
             self.at[*other] = Some(position);
             self.at[due] = None;
         }
-        false
+        self.can_be_folded(due, index, excuses, asked)
+    }
+
+    /// Whether another record of the same object, into which it can have been merged, can get a line.
+    fn can_be_folded(
+        &mut self,
+        due: usize,
+        index: &Index<'a>,
+        excuses: &Excuses<'_>,
+        asked: &mut Vec<usize>,
+    ) -> bool {
+        let Due {
+            object, kind, need, ..
+        } = self.ledger.dues[due].1;
+        if need != Need::Some {
+            return false;
+        }
+        excuses.sets[&(object, kind)].iter().any(|other| {
+            self.at[*other].is_none()
+                && self.told[*other] == Told::Must
+                && !asked.contains(other)
+                && self.take_over(*other, index, excuses, asked)
+                && self.is_folded(due, &excuses.sets)
+        })
     }
 
     /// Looks at what was not told.
