@@ -23,6 +23,8 @@ pub struct KnownFile {
     pub sized_in: u64,
     /// What the answer was; 0 when the file was gone.
     pub now: u64,
+    /// The name is gone and no other one is known: the file has ended, or is called as nobody has seen yet.
+    pub is_lost: bool,
     /// Where it was last seen before, if it is not known to have lost that name.
     also: Option<Box<(NodeId, Box<[u8]>)>>,
 }
@@ -93,16 +95,23 @@ impl FileTable {
                         size: None,
                         sized_in: 0,
                         now: 0,
+                        is_lost: false,
                         also: None,
                     }
                 }))
             }
         };
+        let is_lost = std::mem::take(&mut file.is_lost);
         if file.dir != dir || *file.name != *name {
             tree.retain(dir);
             let before = std::mem::replace(&mut file.name, name.into());
             let before = (std::mem::replace(&mut file.dir, dir), before);
-            if let Some(older) = file.also.replace(Box::new(before)) {
+            let older = if is_lost {
+                Some(Box::new(before))
+            } else {
+                file.also.replace(Box::new(before))
+            };
+            if let Some(older) = older {
                 tree.release(older.0);
             }
         }
@@ -115,7 +124,10 @@ impl FileTable {
             return;
         };
         let is_lost = |of: NodeId, called: &[u8]| of == dir && called == name;
-        let Some(also) = &file.also else { return };
+        let Some(also) = &file.also else {
+            file.is_lost |= is_lost(file.dir, &file.name);
+            return;
+        };
         if is_lost(also.0, &also.1) {
             tree.release(also.0);
             file.also = None;
@@ -158,6 +170,30 @@ impl KnownFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_lost_when_it_was_the_only_one_known() {
+        let mut tree = DirTree::new(10, 0);
+        let dir = tree.intern(&HandleKey::new(0, 1, b"dir"));
+        let key = HandleKey::new(0, 1, b"file");
+        let mut files = FileTable::new(100);
+        let known = |files: &FileTable| {
+            let file = files.find(&key).unwrap();
+            (file.name.to_vec(), file.is_lost)
+        };
+        files.see(&mut tree, &key, dir, b"one");
+        files.see(&mut tree, &key, dir, b"two");
+        files.lose(&mut tree, &key, dir, b"two");
+        assert_eq!(known(&files), (b"one".to_vec(), false));
+        files.lose(&mut tree, &key, dir, b"other");
+        assert_eq!(known(&files), (b"one".to_vec(), false));
+        files.lose(&mut tree, &key, dir, b"one");
+        assert_eq!(known(&files), (b"one".to_vec(), true));
+        // What is seen then is not one of two: the other is gone.
+        files.see(&mut tree, &key, dir, b"three");
+        files.lose(&mut tree, &key, dir, b"three");
+        assert_eq!(known(&files), (b"three".to_vec(), true));
+    }
 
     #[test]
     fn the_recently_used_stay_and_the_table_stays_small() {

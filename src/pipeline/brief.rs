@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::Pipeline;
 use super::tell::Location;
-use super::window::At;
+use super::window::{At, WindowFile};
 use crate::dir_cache::files::KnownFile;
 
 /// What the table would know of a file that is gone.
@@ -16,6 +16,15 @@ pub(super) struct Brief {
     at: At,
     /// Where it was seen before, if it is not known to have lost that name.
     also: Option<At>,
+    /// The name is gone and no other one is known.
+    is_lost: bool,
+}
+
+/// Where a file was last seen.
+pub(super) struct LastSeen {
+    pub(super) location: Location,
+    /// It has lost that name, and no other one is known.
+    pub(super) is_lost: bool,
 }
 
 impl Pipeline {
@@ -24,13 +33,25 @@ impl Pipeline {
         let file = &self.window.files[number as usize];
         let key = file.key;
         let brief = match file.brief {
-            Some(brief) if self.window.is_same(brief.at, at) => return None,
-            Some(Brief { at: before, .. }) => Some(Brief {
+            Some(brief) if self.window.is_same(brief.at, at) => Some(Brief {
+                is_lost: false,
+                ..brief
+            }),
+            Some(Brief {
+                at: before,
+                is_lost,
+                ..
+            }) => Some(Brief {
                 at,
-                also: Some(before),
+                also: Some(before).filter(|_| !is_lost),
+                is_lost: false,
             }),
             None if file.is_gone && !file.is_held && self.files.find(&key).is_none() => {
-                Some(Brief { at, also: None })
+                Some(Brief {
+                    at,
+                    also: None,
+                    is_lost: false,
+                })
             }
             None => None,
         };
@@ -57,20 +78,21 @@ impl Pipeline {
     }
 
     /// Where a file was last seen.
-    pub(super) fn last_seen(&self, number: u32) -> Option<Location> {
+    pub(super) fn last_seen(&self, number: u32) -> Option<LastSeen> {
         let file = &self.window.files[number as usize];
-        let (dir, name) = match file.brief {
-            Some(Brief { at, .. }) => (at.dir, self.window.name(at.name)),
+        let (dir, name, is_lost) = match file.brief {
+            Some(Brief { at, is_lost, .. }) => (at.dir, self.window.name(at.name), is_lost),
             None => {
                 let known = self.files.find(&file.key)?;
-                (known.dir, &*known.name)
+                (known.dir, &*known.name, known.is_lost)
             }
         };
-        Some(Location::Entry {
+        let location = Location::Entry {
             dir,
             name: SmallVec::from_slice(name),
             seen: None,
-        })
+        };
+        Some(LastSeen { location, is_lost })
     }
 
     /// A file went from one place, and was seen at another since.
@@ -78,6 +100,7 @@ impl Pipeline {
         let Some(Brief {
             at: now,
             also: Some(also),
+            is_lost,
         }) = self.window.files[number as usize].brief
         else {
             return self.lose_name(number, at);
@@ -86,6 +109,7 @@ impl Pipeline {
             let brief = Brief {
                 at: now,
                 also: None,
+                is_lost,
             };
             self.window.files[number as usize].brief = Some(brief);
         } else {
@@ -101,13 +125,27 @@ impl Pipeline {
             window,
             ..
         } = self;
+        let WindowFile { key, brief, .. } = window.files[number as usize];
         let file = &mut window.files[number as usize];
-        let key = file.key;
-        match file.brief {
-            Some(Brief { also: None, .. }) => return,
+        match brief {
+            Some(Brief {
+                at: last,
+                also: None,
+                is_lost,
+            }) => {
+                let is_lost = is_lost || window.is_same(last, at);
+                let brief = Brief {
+                    at: last,
+                    also: None,
+                    is_lost,
+                };
+                window.files[number as usize].brief = Some(brief);
+                return;
+            }
             Some(Brief {
                 at: last,
                 also: Some(first),
+                ..
             }) => {
                 // Of a file with two names the kernel can tell the end twice, once for each in its cache,
                 // and the second when this window is over.

@@ -62,6 +62,11 @@ impl Ends {
         *self = Self::default();
     }
 
+    /// Whether the end of an object was told.
+    pub(super) fn has_ended(&self, object: &HandleKey) -> bool {
+        self.ended.contains(object)
+    }
+
     /// Forgets where things were, as the tree has forgotten directories. What has ended stays ended.
     pub(super) fn forget_places(&mut self) {
         self.removed.clear();
@@ -135,7 +140,7 @@ impl Pipeline {
             push(&mut self.ends.ended, key, ENDS_AT_MOST);
             return (deed, kinds, None);
         }
-        if self.ends.ended.contains(&key) {
+        if self.ends.has_ended(&key) {
             return (deed, rest, None);
         }
         let whose = self.remover(rec, &key, location);

@@ -110,11 +110,8 @@ fn all_moved(window: &Window, end: usize) -> Vec<Moved> {
             continue;
         }
         if rec.at.is_none() && rec.mask & bits::MOVE_SELF != 0 && is_merged(rec) {
-            // Merged into an older record about the same object, from before the rename.
-            let rename = view
-                .later_of_same(rec)
-                .find(|(_, later)| later.mask & bits::RENAME != 0 && later.pid == rec.pid);
-            let spot = rename.map(|(rec, _)| Spot { rec, behind: true });
+            let rename = view.rename_of_move(rec);
+            let spot = rename.map(|rec| Spot { rec, behind: true });
             moved.extend(spot.map(|spot| Moved {
                 spot,
                 rank: 0,
@@ -256,6 +253,25 @@ impl View<'_> {
             }
         }
         spot
+    }
+
+    /// The rename whose MOVE_SELF was merged into an older record about the same object, if one was.
+    fn rename_of_move(&self, rec: &Rec) -> Option<u32> {
+        let mut renames = 0;
+        let mut first = None;
+        for (index, later) in self.later_than_its_place(rec) {
+            if later.pid != rec.pid {
+                continue;
+            }
+            if later.mask & bits::RENAME != 0 {
+                renames += 1;
+                first = first.or(Some(index));
+            } else if later.at.is_none() && later.mask & bits::MOVE_SELF != 0 {
+                // The older record had been read by then: the last rename before this one has it.
+                return first.filter(|_| renames > 1);
+            }
+        }
+        first
     }
 
     /// Where the DELETE of a record belongs: behind everything else of that object and that name.

@@ -25,7 +25,7 @@ impl Pipeline {
         };
         let key = self.window.files[number as usize].key;
         if let Some(seen) = self.last_seen(number) {
-            return Some(seen);
+            return Some(seen.location);
         }
         let dir = select::paths_of(&self.tree, &self.mounts, at.dir)
             .into_iter()

@@ -4,12 +4,14 @@
 //! empty, and only what no record read since contradicts is believed: whatever happened between
 //! the event and the answer is in the queue by then.
 
+use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::probe::{Probe, Whereabouts};
-use super::window::{Object, Window};
+use super::window::{Object, Rec, Window};
 use super::{Batch, Loss, Outcome, Pipeline};
 use crate::dir_cache::{DirTree, NodeId, Place};
+use crate::fid_parser::bits;
 
 /// A directory that is gone, and whose removal has not been read yet.
 ///
@@ -22,6 +24,8 @@ pub(super) struct Awaited {
 
 /// How long the removal of a directory that is already gone is waited for, in nanoseconds.
 const PATIENCE: u64 = 100_000_000;
+/// What is said of a directory itself that a rename replaced; one that was removed keeps its link count.
+const OVERWRITTEN: u64 = bits::ATTRIB | bits::DELETE_SELF;
 /// How often the queue is read again before the rest is left to the next step.
 const ROUNDS: usize = 16;
 
@@ -114,6 +118,7 @@ impl Pipeline {
     }
 
     fn give_up_awaiting(&mut self, now: u64) {
+        self.place_overwritten(now);
         let tree = &mut self.tree;
         let given_up = &mut self.given_up;
         self.awaited.retain(|awaited| {
@@ -124,6 +129,27 @@ impl Pipeline {
             }
             tree.is_unknown(awaited.dir)
         });
+    }
+
+    /// Places directories that ended without a removal: a rename over an empty one is in front of its end.
+    fn place_overwritten(&mut self, now: u64) {
+        let is_late = |awaited: &Awaited| now >= awaited.until && self.tree.is_unknown(awaited.dir);
+        // A removal behind a loss may be lost itself.
+        if !self.behind_loss.is_empty() || !self.awaited.iter().any(is_late) {
+            return;
+        }
+        let mut last: HashMap<u32, &Rec> = HashMap::new();
+        for rec in &self.window.recs {
+            if let (Object::Dir(dir), None, true) =
+                (rec.object, rec.at, rec.mask & OVERWRITTEN == OVERWRITTEN)
+                && self.awaited.iter().any(|awaited| awaited.dir == dir)
+                && self.tree.is_unknown(dir)
+                && let Some(to) = last.get(&rec.pid).and_then(|before| before.to)
+            {
+                self.tree.put(dir, to.dir, self.window.name(to.name));
+            }
+            last.insert(rec.pid, rec);
+        }
     }
 
     /// Says how many records are lost because nobody can say where they happened.

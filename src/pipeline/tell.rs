@@ -148,6 +148,9 @@ impl Pipeline {
             return;
         };
         if let Object::File(number) = rec.object {
+            if let Location::Entry { seen: Some(at), .. } = location {
+                self.window.files[number as usize].told = Some(at);
+            }
             self.tell_parked(rec, number, &location, deed, probe, sink);
         }
         if kinds & bits::DELETE != 0 {
@@ -182,7 +185,7 @@ impl Pipeline {
 
     fn location_of_file(&self, rec: &Rec) -> Option<Location> {
         match rec.object {
-            Object::File(number) => self.locate_file(number, rec.pid),
+            Object::File(number) => self.locate_file(number, rec),
             Object::Dir(_) | Object::None => None,
         }
     }
@@ -204,26 +207,37 @@ impl Pipeline {
     }
 
     /// Finds a file of which a record carries the handle only.
-    fn locate_file(&self, number: u32, pid: u32) -> Option<Location> {
-        if let Some(seen) = self.last_seen(number) {
-            return Some(seen);
-        }
+    fn locate_file(&self, number: u32, rec: &Rec) -> Option<Location> {
+        let seen = self.last_seen(number);
+        let lost = match seen {
+            Some(seen) if !seen.is_lost => return Some(seen.location),
+            Some(seen) => Some(seen.location),
+            None => None,
+        };
         let file = &self.window.files[number as usize];
+        if let Some(told) = file.told.filter(|_| lost.is_none()) {
+            return Some(self.entry(told));
+        }
         let named = std::iter::successors(file.first_named, |index| {
             Some(self.window.recs[*index as usize].next_same).filter(|next| *next != 0)
         });
         let honest = named
+            .skip_while(|index| *index < rec.place)
             .map(|index| &self.window.recs[index as usize])
             .find(|rec| rec.at.is_some() && !nameless::is_suspect(&self.window, rec));
         if let Some(at) = honest.and_then(|rec| rec.at) {
             return Some(self.entry(at));
         }
-        let (dir, name) = self.replaced.find(pid)?;
-        Some(Location::Entry {
-            dir,
-            name: name.as_ref().into(),
-            seen: None,
-        })
+        if let Some((dir, name)) = self.replaced.find(rec.pid) {
+            return Some(Location::Entry {
+                dir,
+                name: name.as_ref().into(),
+                seen: None,
+            });
+        }
+        // A link count changes as a name comes or goes, whose record stands behind this one; what else is
+        // told of a file without a name is told of one that is open still.
+        lost.filter(|_| rec.mask & bits::ATTRIB == 0 || self.ends.has_ended(&file.key))
     }
 
     fn park(&mut self, number: u32, kinds: u64, deed: Deed) {
@@ -318,7 +332,8 @@ impl Pipeline {
         if old.is_some() || new.is_some() {
             self.note_overwriting(rec, deed);
         }
-        if let (Object::File(_), Some(to)) = (rec.object, rec.to) {
+        if let (Object::File(number), Some(to)) = (rec.object, rec.to) {
+            self.window.files[number as usize].told = Some(to);
             let Self {
                 replaced, window, ..
             } = self;
@@ -375,7 +390,7 @@ impl Pipeline {
             return;
         }
         let location = match rec.object {
-            Object::File(number) => self.locate_file(number, 0),
+            Object::File(number) => self.locate_file(number, rec),
             Object::Dir(dir) if !self.tree.is_unknown(dir) => Some(Location::Itself(dir)),
             _ => None,
         };

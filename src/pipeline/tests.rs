@@ -238,6 +238,7 @@ impl Bench {
     }
 }
 
+mod names;
 mod places;
 mod rules;
 mod who;

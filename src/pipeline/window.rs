@@ -84,6 +84,8 @@ pub(super) struct WindowFile {
     pub(super) is_held: bool,
     /// Where it was last seen, if it needs no place in the table of files.
     pub(super) brief: Option<Brief>,
+    /// The name in what was told last, for when the table of files had no room to keep it.
+    pub(super) told: Option<At>,
 }
 
 /// Which filesystem number belongs to the fsid of a record, for each group of marks.
@@ -352,6 +354,7 @@ impl Window {
                 is_gone: false,
                 is_held: false,
                 brief: None,
+                told: None,
             });
             files.len() as u32 - 1
         });

@@ -1,0 +1,139 @@
+//! Records that carry the handle of a file only: by which of its names they are told.
+
+use super::*;
+
+/// A record in a directory that is gone, whose removal has not come yet: what is read after it waits.
+fn waits() -> Vec<u8> {
+    entry(bits::CREATE, Q, "gone", "x", "x")
+}
+
+fn removal_of_gone() -> Vec<u8> {
+    entry(bits::DELETE | bits::ONDIR, Q, "top", "gone", "gone")
+}
+
+#[test]
+fn a_file_that_the_table_forgot_has_the_name_that_was_told() {
+    let mut bench = Bench::everything();
+    let mut records = vec![
+        entry(bits::CREATE, P, "top", "new", "file"),
+        rename(0, P, ("top", "new"), ("top", "old"), "file"),
+    ];
+    for number in 0..300 {
+        let name = format!("n{number}");
+        records.push(entry(bits::CREATE, P, "top", &name, &name));
+    }
+    records.push(waits());
+    let told = bench.read(&records);
+    assert_eq!(told.len(), 303, "{told:?}");
+    let told = bench.read(&[
+        removal_of_gone(),
+        rename(0, P, ("top", "n1"), ("top", "old"), "n1"),
+        alone(bits::ATTRIB | bits::DELETE_SELF, P, "file"),
+    ]);
+    assert!(told.contains(&"ATTRIB /m/old p".to_owned()), "{told:#?}");
+    assert!(
+        told.contains(&"DELETE_SELF /m/old p".to_owned()),
+        "{told:#?}"
+    );
+}
+
+#[test]
+fn the_end_of_a_file_waits_for_its_last_name_when_the_known_one_is_gone() {
+    let mut bench = Bench::everything();
+    bench.read(&[
+        alone(bits::ATTRIB, P, "file"),
+        entry(bits::CREATE, P, "top", "second", "file"),
+    ]);
+    bench.read(&[
+        alone(bits::ATTRIB, P, "file"),
+        entry(bits::DELETE, P, "top", "second", "file"),
+    ]);
+    let told = bench.read(&[alone(bits::ATTRIB | bits::DELETE_SELF, P, "file")]);
+    assert_eq!(told, Vec::<String>::new());
+    assert_eq!(
+        bench.read(&[entry(bits::DELETE, P, "top", "first", "file")]),
+        [
+            "ATTRIB /m/first p",
+            "DELETE_SELF /m/first p",
+            "DELETE /m/first p"
+        ]
+    );
+}
+
+#[test]
+fn a_name_that_went_is_not_told_where_the_next_one_follows() {
+    let mut bench = Bench::everything();
+    bench.read(&[
+        alone(bits::ATTRIB, P, "file"),
+        entry(bits::CREATE, P, "top", "second", "file"),
+        entry(bits::DELETE, P, "top", "second", "file"),
+    ]);
+    assert_eq!(
+        bench.read(&[
+            alone(bits::ATTRIB, Q, "file"),
+            entry(bits::CREATE, Q, "top", "third", "file"),
+        ]),
+        ["ATTRIB /m/third q", "CREATE /m/third q"]
+    );
+    assert_eq!(
+        bench.read(&[
+            rename(0, Q, ("top", "x"), ("top", "third"), "x"),
+            alone(bits::ATTRIB | bits::DELETE_SELF, Q, "file"),
+        ])[2..],
+        ["ATTRIB /m/third q", "DELETE_SELF /m/third q"]
+    );
+}
+
+#[test]
+fn what_is_closed_after_its_removal_ends_under_its_last_name() {
+    let mut bench = Bench::everything();
+    bench.read(&[
+        entry(bits::CREATE, P, "top", "only", "file"),
+        alone(bits::ATTRIB, P, "file"),
+        entry(bits::DELETE, P, "top", "only", "file"),
+    ]);
+    assert_eq!(
+        bench.read(&[alone(bits::DELETE_SELF, Q, "file")]),
+        ["DELETE_SELF /m/only q"]
+    );
+}
+
+#[test]
+fn a_directory_never_seen_that_a_rename_replaced_ends_where_that_came_to() {
+    let mut bench = Bench::everything();
+    let told = bench.read(&[
+        rename(bits::ONDIR, P, ("top", "new"), ("top", "old"), "D"),
+        alone(
+            bits::ATTRIB | bits::DELETE_SELF | bits::ONDIR,
+            P,
+            "replaced",
+        ),
+    ]);
+    assert_eq!(told.len(), 2, "{told:?}");
+    bench.now += 200_000_000;
+    assert_eq!(bench.read(&[]), ["ATTRIB /m/old p", "DELETE_SELF /m/old p"]);
+}
+
+#[test]
+fn a_move_that_was_read_before_the_next_rename_stays_in_front_of_it() {
+    let mut bench = Bench::everything();
+    let told = bench.read(&[
+        rename(0, P, ("top", "a"), ("top", "b"), "file"),
+        alone(bits::MOVE_SELF | bits::ATTRIB, P, "file"),
+        rename(0, P, ("top", "b"), ("top", "c"), "file"),
+        alone(bits::MOVE_SELF, P, "file"),
+    ]);
+    let moves = |told: &[String]| -> Vec<String> {
+        let is_move = |line: &&String| line.starts_with("MOVE_SELF");
+        told.iter().filter(is_move).cloned().collect()
+    };
+    assert_eq!(moves(&told), ["MOVE_SELF /m/b p", "MOVE_SELF /m/c p"]);
+    // Merged into a record from before the first of two renames.
+    let told = bench.read(&[
+        alone(bits::MOVE_SELF | bits::ATTRIB, P, "file"),
+        rename(0, P, ("top", "c"), ("top", "d"), "file"),
+        rename(0, P, ("top", "d"), ("top", "e"), "file"),
+        alone(bits::MOVE_SELF, P, "file"),
+    ]);
+    assert_eq!(moves(&told), ["MOVE_SELF /m/d p", "MOVE_SELF /m/e p"]);
+}
