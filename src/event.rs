@@ -230,6 +230,9 @@ pub struct FileEvent {
     pub attribution: Attribution,
     /// Whether it is about a directory.
     pub is_dir: bool,
+    /// A directory above was renamed at about that time, and nothing says whether before or after: the path is
+    /// one of two.
+    pub is_adrift: bool,
     /// In which directory of which job the path lies.
     pub job: Option<JobPlace>,
     /// Nobody saw it: that it happened, after this time and before [`FileEvent::time`], shows in what is there.

@@ -111,6 +111,7 @@ mod tests {
             other_path: None,
             attribution: Attribution::Ambiguous,
             is_dir: false,
+            is_adrift: false,
             job: None,
             inferred: None,
         };

@@ -223,6 +223,7 @@ mod tests {
             other_path: None,
             attribution: Attribution::Exact,
             is_dir: false,
+            is_adrift: false,
             job: None,
             inferred: None,
         }

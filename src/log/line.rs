@@ -118,6 +118,7 @@ pub fn decode(line: &[u8]) -> Option<LogLine> {
             _ => Attribution::Exact,
         },
         is_dir: fields.object == b"dir",
+        is_adrift: fields.placed == b"ambiguous",
         job: fields
             .job_id
             .zip(fields.path_role)
@@ -195,6 +196,7 @@ struct Fields<'a> {
     other_raw: Option<&'a [u8]>,
     attribution: &'a [u8],
     object: &'a [u8],
+    placed: &'a [u8],
     job_id: Option<&'a [u8]>,
     path_role: Option<&'a [u8]>,
     inferred: &'a [u8],
@@ -222,6 +224,7 @@ impl<'a> Fields<'a> {
             (b"from_raw" | b"to_raw", Value::Text(raw)) => self.other_raw = Some(raw),
             (b"attribution", Value::Text(raw)) => self.attribution = raw,
             (b"object", Value::Text(raw)) => self.object = raw,
+            (b"placed", Value::Text(raw)) => self.placed = raw,
             (b"job_id", Value::Text(raw)) => self.job_id = Some(raw),
             (b"path_role", Value::Text(raw)) => self.path_role = Some(raw),
             (b"inferred", Value::Other(raw)) => self.inferred = raw,
@@ -267,6 +270,9 @@ fn push_where_known(event: &FileEvent, out: &mut Vec<u8>) {
     }
     if event.is_dir {
         push_text(b"object", b"dir", out);
+    }
+    if event.is_adrift {
+        push_text(b"placed", b"ambiguous", out);
     }
     if let Some(job) = &event.job {
         push_text(b"job_id", job.id.as_bytes(), out);

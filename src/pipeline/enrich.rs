@@ -12,6 +12,7 @@ use super::select::Group;
 use super::tell::Deed;
 use super::window::{At, Object, Rec};
 use crate::event::{Attribution, EventType, FileEvent, WallTime};
+use crate::fid_parser::bits;
 use crate::proc_cache::{Membership, Moment, Part, ProcTable, Span, Who};
 
 /// What was already found out about the processes of the batch at hand.
@@ -227,6 +228,7 @@ impl Pipeline {
         line.other_path = told.other;
         line.file_size = told.file_size;
         line.is_dir = deed.is_dir;
+        line.is_adrift = deed.adrift & bits::bit_of(told.kind) != 0;
         line.job = None;
         line.attribution = match who.as_ref().map(|who| who.attribution) {
             None => Attribution::Unknown,
@@ -361,6 +363,7 @@ fn line_of(who: Option<&Who>, pid: u32) -> FileEvent {
         other_path: None,
         attribution: who.map_or(Attribution::Unknown, |who| who.attribution),
         is_dir: false,
+        is_adrift: false,
         job: None,
         inferred: None,
     }

@@ -18,6 +18,8 @@ use crate::fid_parser::bits;
 pub(super) struct Step {
     pub(super) rec: u32,
     pub(super) bits: u64,
+    /// Those of the bits that stand where another record says that they happened.
+    pub(super) placed: u64,
 }
 
 /// Bits of a record that are told at another record's place.
@@ -64,21 +66,21 @@ pub(super) fn order(window: &Window, end: usize) -> Vec<Step> {
         }) {
             if told == 0 {
                 told = own & !bits::DELETE;
-                push(&mut steps, index, told);
+                push(&mut steps, index, told, 0);
             }
-            push(&mut steps, part.rec, part.bits);
+            push(&mut steps, part.rec, part.bits, part.bits & bits::DELETE);
         }
-        push(&mut steps, index, own & !told);
+        push(&mut steps, index, own & !told, 0);
         while let Some(part) = moved.next_if(|part| part.spot.rec <= index) {
-            push(&mut steps, part.rec, part.bits);
+            push(&mut steps, part.rec, part.bits, part.bits & bits::DELETE);
         }
     }
     steps
 }
 
-fn push(steps: &mut Vec<Step>, rec: u32, bits: u64) {
+fn push(steps: &mut Vec<Step>, rec: u32, bits: u64, placed: u64) {
     if bits & !bits::ONDIR != 0 {
-        steps.push(Step { rec, bits });
+        steps.push(Step { rec, bits, placed });
     }
 }
 
@@ -159,7 +161,7 @@ pub(super) fn is_merged(rec: &Rec) -> bool {
 
 /// Whether everything in `rec` happened before anything in `other`: the queue was seen empty between
 /// the two, and the kernel adds nothing to a record that has been read.
-fn is_over_before(window: &Window, rec: &Rec, other: &Rec) -> bool {
+pub(super) fn is_over_before(window: &Window, rec: &Rec, other: &Rec) -> bool {
     window.span(other).from >= window.span(rec).to
 }
 

@@ -4,6 +4,7 @@
 //! [`Probe`], results through a sink. [`Pipeline::step`] reads as the table of contents.
 #![forbid(unsafe_code)]
 
+mod adrift;
 mod brief;
 mod ends;
 mod enrich;
@@ -201,6 +202,7 @@ pub struct Pipeline {
     parked: parked::Parked,
     replaced: parked::Replaced,
     moved: returns::Moved,
+    adrift: adrift::Adrift,
     ends: ends::Ends,
     procs: ProcTable,
     /// Process records that are missing, and were not told of yet.
@@ -240,6 +242,7 @@ impl Pipeline {
             parked: parked::Parked::default(),
             replaced: parked::Replaced::default(),
             moved: returns::Moved::default(),
+            adrift: adrift::Adrift::default(),
             ends: ends::Ends::default(),
             procs,
             procs_lost: None,
@@ -280,13 +283,17 @@ impl Pipeline {
             if self.verify_returns(probe, sink) {
                 continue;
             }
+            if !self.behind_loss.is_empty() {
+                self.keep_moves_before_loss();
+            }
             self.end_window(now, sink);
             let Some(loss) = self.behind_loss.pop_front().and_then(|batch| batch.lost) else {
                 return;
             };
             self.lose(loss, sink);
-            let rest = std::mem::take(&mut self.behind_loss);
-            self.take_in(rest.into());
+            let rest = Vec::from(std::mem::take(&mut self.behind_loss));
+            self.set_adrift_behind_loss(&rest);
+            self.take_in(rest);
         }
     }
 
@@ -559,6 +566,7 @@ impl Pipeline {
         // What is still queued was read later than this.
         let told = self.window.batches.last().map_or(now, |batch| batch.mono);
         self.window.reset();
+        self.adrift.clear();
         self.procs.all_told();
         if told != u64::MAX && told.saturating_sub(self.forgot_at) > FORGET_EVERY {
             self.forgot_at = told;

@@ -5,11 +5,13 @@
 //! rename is in none. So wherever a directory came back within one window, it is looked up, and
 //! what is missing is told as inferred.
 
+use hashbrown::HashMap;
 use smallvec::SmallVec;
 
+use super::expand;
 use super::probe::{Probe, Whereabouts};
 use super::tell::{Deed, Location};
-use super::window::Rec;
+use super::window::{Object, Rec};
 use super::{Outcome, Pipeline};
 use crate::dir_cache::{NodeId, Place};
 use crate::event::EventType;
@@ -17,15 +19,10 @@ use crate::event::EventType;
 /// The renames of directories in the window, as far as a return has to be noticed.
 #[derive(Debug, Default)]
 pub(super) struct Moved {
-    moves: Vec<Move>,
-}
-
-#[derive(Debug)]
-struct Move {
-    dir: NodeId,
-    from: Spot,
-    to: Spot,
-    deed: Deed,
+    /// The places that each directory left, and by which record.
+    left: HashMap<NodeId, SmallVec<[(Spot, Rec); 1]>>,
+    /// Directories that came back to one of these, and the deed.
+    returned: Vec<(NodeId, Deed)>,
 }
 
 /// A directory and a name in it.
@@ -38,13 +35,47 @@ impl Pipeline {
             return;
         };
         let from = (at.dir, SmallVec::from_slice(self.window.name(at.name)));
-        let to = (to.dir, SmallVec::from_slice(self.window.name(to.name)));
-        self.moved.moves.push(Move {
-            dir,
-            from,
-            to,
-            deed,
+        let (parent, name) = (to.dir, self.window.name(to.name));
+        let left = self.moved.left.entry(dir).or_default();
+        // The kernel adds nothing to a record that has been read.
+        let is_back = left.iter().any(|((in_parent, called), before)| {
+            (*in_parent, &called[..]) == (parent, name)
+                && !expand::is_over_before(&self.window, before, rec)
         });
+        left.push((from, *rec));
+        self.adrift.set(dir, is_back);
+        let returned = &mut self.moved.returned;
+        if is_back && !returned.iter().any(|(other, _)| *other == dir) {
+            returned.push((dir, deed));
+        }
+    }
+
+    /// Tells a rename of a directory that stands nowhere: the next one finds it elsewhere.
+    pub(super) fn tell_unseen_move(
+        &mut self,
+        rec: &Rec,
+        deed: Deed,
+        sink: &mut dyn FnMut(Outcome<'_>),
+    ) {
+        let (Object::Dir(dir), Some(at)) = (rec.object, rec.at) else {
+            return;
+        };
+        let Some(was) = self.spot(dir).filter(|_| self.adrift.is_itself(dir)) else {
+            return;
+        };
+        let is: Spot = (at.dir, SmallVec::from_slice(self.window.name(at.name)));
+        if is == was {
+            return;
+        }
+        self.tree.put(dir, is.0, &is.1);
+        self.routes.clear();
+        let mut returned = self.moved.returned.iter();
+        let deed = returned
+            .find(|(other, _)| *other == dir)
+            .map_or(deed, |(_, deed)| *deed);
+        if !self.is_left_out(deed.pid, deed.span.to) {
+            self.tell_inferred_move(was, is, deed, sink);
+        }
     }
 
     /// Looks up the directories that came back; says whether there are new records to be told.
@@ -55,38 +86,23 @@ impl Pipeline {
         probe: &mut dyn Probe,
         sink: &mut dyn FnMut(Outcome<'_>),
     ) -> bool {
-        let moves = std::mem::take(&mut self.moved.moves);
+        let returned = std::mem::take(&mut self.moved).returned;
         // Nothing can be verified across a loss.
-        if moves.len() < 2 || !self.behind_loss.is_empty() {
-            return false;
-        }
-        let mut left: hashbrown::HashSet<(NodeId, &Spot)> = hashbrown::HashSet::new();
-        let mut suspects: Vec<&Move> = Vec::new();
-        for step in &moves {
-            if left.contains(&(step.dir, &step.to))
-                && !suspects.iter().any(|other| other.dir == step.dir)
-            {
-                suspects.push(step);
-            }
-            left.insert((step.dir, &step.from));
-        }
-        if suspects.is_empty() {
+        if returned.is_empty() || !self.behind_loss.is_empty() {
             return false;
         }
         let mut asked = Vec::new();
-        for suspect in suspects {
-            let Some(was) = self.spot(suspect.dir) else {
+        for (dir, deed) in returned {
+            let Some(was) = self.spot(dir) else {
                 continue;
             };
-            let Some(Whereabouts::In { parent, name }) =
-                probe.place_of(&self.tree.key(suspect.dir))
-            else {
+            let Some(Whereabouts::In { parent, name }) = probe.place_of(&self.tree.key(dir)) else {
                 continue;
             };
             let parent = self.tree.intern(&parent);
-            self.tree.put(suspect.dir, parent, &name);
-            self.tree.set_unconfirmed(suspect.dir, true);
-            asked.push((suspect.dir, was, suspect.deed));
+            self.tree.put(dir, parent, &name);
+            self.tree.set_unconfirmed(dir, true);
+            asked.push((dir, was, deed));
         }
         // A rename since then explains another place; its old side is taken instead of the answer.
         let mut more = Vec::new();
@@ -104,6 +120,8 @@ impl Pipeline {
             }
             self.tell_inferred_move(was, is, deed, sink);
         }
+        // All that a rename can have been added to was read before they were looked up.
+        self.adrift.clear();
         !self.window.is_empty() || !self.window.unknown.is_empty()
     }
 
@@ -121,8 +139,10 @@ impl Pipeline {
         deed: Deed,
         sink: &mut dyn FnMut(Outcome<'_>),
     ) {
+        let is_sure = !self.is_adrift(was.0) && !self.is_adrift(is.0);
         let deed = Deed {
             is_inferred: true,
+            adrift: if is_sure { 0 } else { u64::MAX },
             ..deed
         };
         let entry = |(dir, name): &Spot| Location::Entry {

@@ -47,6 +47,8 @@ pub(super) struct Deed {
     pub(super) is_inferred: bool,
     /// It was done to a directory.
     pub(super) is_dir: bool,
+    /// The bits of its record that may have happened when a directory above was elsewhere.
+    pub(super) adrift: u64,
 }
 
 impl Deed {
@@ -94,8 +96,10 @@ impl Pipeline {
 
     fn tell(&mut self, step: Step, probe: &mut dyn Probe, sink: &mut dyn FnMut(Outcome<'_>)) {
         let rec = self.window.recs[step.rec as usize];
-        let deed = self.deed_of(&rec);
+        let mut deed = self.deed_of(&rec);
+        deed.adrift = self.bits_adrift(&rec, step);
         if rec.mask & bits::RENAME != 0 {
+            self.tell_unseen_move(&rec, deed, sink);
             if !self.overlay_work.is_empty() && self.tell_overlay(&rec, deed, probe, sink) {
                 self.keep_tree(&rec, step.bits, deed, probe, sink);
                 return;
@@ -118,6 +122,7 @@ impl Pipeline {
             place: self.window.place(rec),
             merged: if expand::is_merged(rec) { rec.mask } else { 0 },
             is_inferred: false,
+            adrift: 0,
         }
     }
 
@@ -299,6 +304,10 @@ impl Pipeline {
             return;
         }
         let seen = found.seen;
+        let mut deed = deed;
+        if self.is_location_adrift(location) {
+            deed.adrift = u64::MAX;
+        }
         // One buffer for the paths of all lines.
         let mut path = std::mem::take(&mut self.path);
         for kind in bits::POSSIBLE_ORDER
@@ -342,6 +351,11 @@ impl Pipeline {
         if self.is_left_out(deed.pid, deed.span.to) {
             self.counts.own += 1;
             return;
+        }
+        let mut deed = deed;
+        let mut sides = rec.at.iter().chain(&rec.to);
+        if sides.any(|side| self.is_adrift(side.dir)) {
+            deed.adrift = u64::MAX;
         }
         for (kind, here, there) in [
             (EventType::MovedFrom, &old, rec.to),

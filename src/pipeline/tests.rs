@@ -212,8 +212,9 @@ impl Bench {
                     .as_ref()
                     .map(|other| format!(" <> {}", String::from_utf8_lossy(other)));
                 let who = if *names { name_of(event) } else { who };
+                let doubt = if event.is_adrift { " ?" } else { "" };
                 lines.push(format!(
-                    "{group}{} {path} {who}{}",
+                    "{group}{} {path} {who}{}{doubt}",
                     event.kind,
                     other.unwrap_or_default()
                 ));
@@ -238,6 +239,7 @@ impl Bench {
     }
 }
 
+mod adrift;
 mod names;
 mod places;
 mod rules;

@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::Batch;
+use super::adrift::DirMoves;
 use super::brief::Brief;
 use super::legacy::PendingMove;
 use crate::dir_cache::{DirTree, NodeId};
@@ -99,6 +100,8 @@ pub(super) struct Window {
     pub(super) next: usize,
     pub(super) files: Vec<WindowFile>,
     file_index: HashMap<HandleKey, u32>,
+    /// Renames of directories.
+    pub(super) dir_moves: DirMoves,
     /// Directories that were met without a place.
     pub(super) unknown: Vec<NodeId>,
     /// The kernel's own queue ran over.
@@ -188,6 +191,7 @@ impl Window {
         self.recs.clear();
         self.files.clear();
         self.file_index.clear();
+        self.dir_moves.clear();
         self.moves.clear();
         self.removing.clear();
         self.execs.clear();
@@ -271,6 +275,9 @@ impl Window {
             next_same: 0,
             place: index,
         };
+        if let (Object::Dir(dir), true) = (object, rename) {
+            self.dir_moves.insert(dir, index);
+        }
         if let (Object::File(file), true) = (object, rec.mask & bits::DELETE_SELF != 0) {
             let file = &mut self.files[file as usize];
             file.is_gone = true;

@@ -471,6 +471,7 @@ mod tests {
                     exe: None,
                     attribution: Attribution::Exact,
                     is_dir: false,
+                    is_adrift: false,
                     job: None,
                     inferred: None,
                 }

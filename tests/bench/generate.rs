@@ -128,6 +128,7 @@ fn write_deed(dice: &mut Dice, time: WallTime, line: &mut Vec<u8>) -> u64 {
         other_path: None,
         attribution: Attribution::Exact,
         is_dir: false,
+        is_adrift: false,
         job: None,
         inferred: None,
     };

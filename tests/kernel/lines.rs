@@ -45,6 +45,8 @@ pub(crate) struct Line {
     /// `ambiguous`, `unknown`, or empty when it is exact.
     pub(crate) attribution: String,
     pub(crate) is_dir: bool,
+    /// Its path is one of two.
+    pub(crate) is_adrift: bool,
     pub(crate) lost: Option<i64>,
     pub(crate) since: Option<String>,
     pub(crate) cause: Option<String>,
@@ -150,6 +152,7 @@ pub(crate) fn one(row: &str) -> Result<Line, String> {
             "exe" => line.exe = value,
             "attribution" => line.attribution = value,
             "object" if value == "dir" => line.is_dir = true,
+            "placed" if value == "ambiguous" => line.is_adrift = true,
             _ => return Err(format!("unknown key '{key}'")),
         }
     }

@@ -21,6 +21,9 @@ pub(crate) fn event(event: &FileEvent, note: Option<&Note<'_>>, out: &mut String
     let reason = match (note, event.inferred) {
         (Some(note), _) => note.reason.to_string(),
         (None, Some(since)) => format!("found out afterwards: it happened after {}", time(since)),
+        (None, None) if event.is_adrift => {
+            "the path is one of two: a directory above was renamed".to_owned()
+        }
         (None, None) => String::new(),
     };
     let fields = [
@@ -99,6 +102,7 @@ mod tests {
             other_path: Some(b"/c".to_vec()),
             attribution: Attribution::Ambiguous,
             is_dir: false,
+            is_adrift: false,
             job: None,
             inferred: None,
         };

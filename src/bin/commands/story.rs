@@ -40,6 +40,8 @@ struct Row {
     path: Vec<u8>,
     /// Where a rename led.
     to: Option<Vec<u8>>,
+    /// Whether that is one of two answers.
+    is_adrift: bool,
     /// Whether the rename replaced what had the name.
     has_replaced: bool,
     size: u64,
@@ -231,6 +233,9 @@ impl<W: Write> Story<W> {
         }
         let mut pieces = vec![self.name(&row.path)];
         pieces.extend(row.to.as_ref().map(|to| format!(" -> {}", self.name(to))));
+        if row.is_adrift {
+            after += ", or where a directory above went";
+        }
         let is_aside = !after.is_empty();
         pieces.extend(is_aside.then_some(after));
         let text = self.lay_out(&pieces, is_aside);
@@ -328,6 +333,7 @@ fn fold(event: &FileEvent, rows: &mut Vec<Row>) {
         kind: event.kind,
         path: from,
         to,
+        is_adrift: event.is_adrift,
         has_replaced: false,
         size: event.file_size,
         count: 1,

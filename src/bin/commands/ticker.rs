@@ -161,10 +161,15 @@ fn is_same(one: &FileEvent, other: &FileEvent) -> bool {
 
 fn path_of(event: &FileEvent) -> String {
     let path = in_full(&event.path);
-    match (event.kind, &event.other_path) {
+    let shown = match (event.kind, &event.other_path) {
         (EventType::MovedTo, Some(from)) => format!("{path} <- {}", in_full(from)),
         (_, Some(to)) => format!("{path} -> {}", in_full(to)),
         _ => path,
+    };
+    if event.is_adrift {
+        shown + "  (or where a directory above went)"
+    } else {
+        shown
     }
 }
 
@@ -206,6 +211,7 @@ mod tests {
             other_path: None,
             attribution: Attribution::Exact,
             is_dir: false,
+            is_adrift: false,
             job: None,
             inferred: None,
         }
@@ -230,6 +236,14 @@ mod tests {
             attribution: Attribution::Ambiguous,
             ..event(EventType::MovedFrom)
         };
+        let adrift = FileEvent {
+            is_adrift: true,
+            ..event(EventType::Create)
+        };
+        assert!(
+            drawn(200, &[adrift])
+                .ends_with("/srv/a\\u{1b}[31m  (or where a directory above went)\n")
+        );
         assert_eq!(
             drawn(200, &[event(EventType::CloseWrite), moved.clone()]),
             "2026-05-07  (times in UTC)\n\

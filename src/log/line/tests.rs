@@ -19,6 +19,7 @@ fn event() -> FileEvent {
         other_path: None,
         attribution: Attribution::Exact,
         is_dir: false,
+        is_adrift: false,
         job: None,
         inferred: None,
     }
@@ -164,6 +165,7 @@ prop_compose! {
             other_path: other,
             attribution: [Attribution::Exact, Attribution::Ambiguous, Attribution::Unknown][sure as usize],
             is_dir: numbers.0 % 2 == 0,
+            is_adrift: numbers.0 % 3 == 0,
             job: (numbers.3 % 3 == 0).then(|| JobPlace { id: "build \"17\"".into(), role: "workspace".into() }),
             inferred: (numbers.3 % 5 == 1).then_some(WallTime(time ^ 5)),
         }

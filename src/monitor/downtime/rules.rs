@@ -99,6 +99,7 @@ fn line(
         other_path: other.cloned(),
         attribution: Attribution::Unknown,
         is_dir: found.is_dir,
+        is_adrift: false,
         job: None,
         inferred: Some(found.since),
     }

@@ -17,6 +17,7 @@ fn event(number: u64, path: &str, kind: EventType) -> FileEvent {
         other_path: None,
         attribution: Attribution::Exact,
         is_dir: false,
+        is_adrift: false,
         job: None,
         inferred: None,
     }

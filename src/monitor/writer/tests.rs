@@ -34,6 +34,7 @@ fn event(time: i64) -> FileEvent {
         other_path: None,
         attribution: Attribution::Exact,
         is_dir: false,
+        is_adrift: false,
         job: None,
         inferred: None,
     }

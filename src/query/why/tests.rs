@@ -133,6 +133,7 @@ fn event(time: i64, kind: EventType, path: &[u8], other: Option<&[u8]>, chain: &
         other_path: other.map(<[u8]>::to_vec),
         attribution: Attribution::Exact,
         is_dir: false,
+        is_adrift: false,
         job: None,
         inferred: None,
     }

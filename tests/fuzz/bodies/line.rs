@@ -209,6 +209,7 @@ pub(super) fn event(draw: &mut Draw<'_>) -> FileEvent {
             Attribution::Unknown,
         ]),
         is_dir: draw.flag(),
+        is_adrift: draw.flag(),
         job: draw.flag().then(|| JobPlace {
             id: text(draw, 16),
             role: text(draw, 16),

@@ -29,6 +29,9 @@ pub(crate) struct Figures {
     pub(crate) unsure: usize,
     pub(crate) ambiguous: usize,
     pub(crate) unknown: usize,
+    /// Said to be at one of two places, and of these, told at the wrong one.
+    pub(crate) adrift: usize,
+    pub(crate) elsewhere: usize,
     /// Of what the conductor itself did.
     pub(crate) own: usize,
 }
@@ -132,7 +135,8 @@ impl<'a> Judge<'a> {
         for (at, (_, due)) in self.ledger.dues.iter().enumerate() {
             index.entry(key_of(due)).or_default().push(at);
         }
-        self.assign(&index);
+        let adrift = self.assign(&index);
+        self.assign_elsewhere(adrift);
         let excuses = Excuses {
             gaps: &gaps,
             journal,
@@ -149,9 +153,10 @@ impl<'a> Judge<'a> {
         gaps
     }
 
-    /// Finds the operation of each line.
-    fn assign(&mut self, index: &Index<'a>) {
+    /// Finds the operation of each line; those that say that they may be at another place, and are, are left.
+    fn assign(&mut self, index: &Index<'a>) -> Vec<usize> {
         let me = std::process::id();
+        let mut adrift = Vec::new();
         for (position, line) in self.lines.iter().enumerate() {
             if line.kind == "GAP" || line.is_inferred {
                 continue;
@@ -161,13 +166,42 @@ impl<'a> Judge<'a> {
                 self.figures.own += 1;
                 continue;
             }
+            self.figures.adrift += usize::from(line.is_adrift);
             let key = (line.kind, line.path.as_slice(), line.other.as_deref());
             match index.get(&key) {
+                None if line.is_adrift => adrift.push(position),
                 None => {
                     let text = format!("{} {}", line.attribution, line.show());
                     self.report.add("never happened", text);
                 }
                 Some(dues) => self.assign_one(position, line, dues),
+            }
+        }
+        adrift
+    }
+
+    /// Finds operations by the last part of their names for lines that may be at another place.
+    fn assign_elsewhere(&mut self, lines: Vec<usize>) {
+        let mut free: HashMap<_, Vec<usize>> = HashMap::new();
+        for (at, (_, due)) in self.ledger.dues.iter().enumerate() {
+            if self.at[at].is_none() && self.told[at] != Told::Never {
+                let names = (last_name(&due.path), due.other.as_deref().map(last_name));
+                let key = (due.kind, names, self.doer(at).pid);
+                free.entry(key).or_default().push(at);
+            }
+        }
+        for position in lines {
+            let line = &self.lines[position];
+            let names = (last_name(&line.path), line.other.as_deref().map(last_name));
+            match free
+                .get_mut(&(line.kind, names, line.pid))
+                .and_then(Vec::pop)
+            {
+                Some(due) => {
+                    self.at[due] = Some(position);
+                    self.figures.elsewhere += 1;
+                }
+                None => self.report.add("never happened anywhere", line.show()),
             }
         }
     }
@@ -483,6 +517,10 @@ struct Mark {
     number: u32,
     first: usize,
     last: usize,
+}
+
+fn last_name(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
 }
 
 /// What the two clocks may drift apart in a run, in nanoseconds.

@@ -163,6 +163,7 @@ mod tests {
             other_path: expected.other.map(|other| below(b"/t", &other)),
             attribution: Attribution::Exact,
             is_dir: false,
+            is_adrift: false,
             job: None,
             inferred: None,
         };

@@ -48,6 +48,7 @@ impl Picture {
             other_path: words.next().map(Into::into),
             attribution: Attribution::Exact,
             is_dir: false,
+            is_adrift: false,
             job: None,
             inferred: None,
         };

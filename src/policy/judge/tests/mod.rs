@@ -61,6 +61,7 @@ fn event(kind: EventType, path: &str, time: i64) -> FileEvent {
         other_path: None,
         attribution: Attribution::Exact,
         is_dir: false,
+        is_adrift: false,
         job: None,
         inferred: None,
     }

@@ -1,0 +1,187 @@
+//! Lines whose path is one of two, because the kernel merged the record that would tell which.
+
+use super::*;
+
+fn to_and_fro() -> Bench {
+    let mut bench = Bench::everything();
+    bench.read(&[entry(bits::CREATE | bits::ONDIR, P, "top", "a", "D")]);
+    bench.table.places.insert(b"D".to_vec(), is_in("top", "b"));
+    bench
+}
+
+fn there() -> Vec<u8> {
+    rename(bits::ONDIR, P, ("top", "a"), ("top", "b"), "D")
+}
+
+fn back() -> Vec<u8> {
+    rename(bits::ONDIR, P, ("top", "b"), ("top", "a"), "D")
+}
+
+#[test]
+fn what_is_below_a_directory_that_came_back_may_be_elsewhere() {
+    let mut bench = to_and_fro();
+    let told = bench.read(&[
+        there(),
+        entry(bits::CREATE, Q, "D", "one", "f1"),
+        back(),
+        entry(bits::CREATE, Q, "D", "two", "f2"),
+        // The rename to b once more was merged into the first, and nothing says when it was.
+        entry(bits::CREATE, Q, "top", "three", "f3"),
+    ]);
+    let files: Vec<&String> = told.iter().filter(|line| line.contains('q')).collect();
+    assert_eq!(
+        files,
+        [
+            "CREATE /m/b/one q",
+            "CREATE /m/a/two q ?",
+            "CREATE /m/three q"
+        ]
+    );
+    // It was looked up since.
+    assert_eq!(
+        bench.read(&[entry(bits::CREATE, Q, "D", "four", "f4")]),
+        ["CREATE /m/b/four q"]
+    );
+}
+
+#[test]
+fn a_rename_that_stands_nowhere_is_told_where_the_next_one_shows_it() {
+    let mut bench = to_and_fro();
+    bench.table.places.insert(b"D".to_vec(), is_in("top", "c"));
+    let told = bench.read(&[
+        there(),
+        back(),
+        entry(bits::CREATE, Q, "D", "f", "f1"),
+        rename(bits::ONDIR, P, ("top", "b"), ("top", "c"), "D"),
+        entry(bits::CREATE, Q, "D", "g", "g1"),
+    ]);
+    assert_eq!(
+        told[4..],
+        [
+            "CREATE /m/a/f q ?",
+            "MOVED_FROM /m/a p <> /m/b",
+            "MOVED_TO /m/b p <> /m/a",
+            "MOVED_FROM /m/b p <> /m/c",
+            "MOVED_TO /m/c p <> /m/b",
+            "CREATE /m/c/g q"
+        ]
+    );
+}
+
+#[test]
+fn a_directory_is_where_it_came_back_to_when_the_queue_was_empty_in_between() {
+    let mut bench = to_and_fro();
+    bench.table.places.insert(b"D".to_vec(), is_in("top", "a"));
+    let at = |from: u64, bytes: Vec<u8>| Batch {
+        from,
+        mono: from + 1,
+        ..batch(bytes)
+    };
+    let told = bench.step(vec![
+        at(1, there()),
+        at(10, back()),
+        at(20, entry(bits::CREATE, Q, "D", "f", "f1")),
+    ]);
+    assert_eq!(told[4..], ["CREATE /m/a/f q"]);
+}
+
+#[test]
+fn what_was_added_to_a_record_may_be_behind_the_rename_above_it() {
+    let mut bench = to_and_fro();
+    let told = bench.read(&[
+        entry(bits::CREATE | bits::CLOSE_WRITE, Q, "D", "open", "f1"),
+        entry(bits::CREATE | bits::DELETE, Q, "D", "gone", "f2"),
+        entry(bits::CREATE, Q, "D", "made", "f3"),
+        there(),
+        alone(bits::ATTRIB | bits::DELETE_SELF, Q, "f2"),
+        entry(bits::CREATE | bits::CLOSE_WRITE, Q, "D", "late", "f4"),
+    ]);
+    assert_eq!(
+        told,
+        [
+            "CREATE /m/a/open q",
+            "CLOSE_WRITE /m/a/open q ?",
+            "CREATE /m/a/gone q",
+            "CREATE /m/a/made q",
+            "MOVED_FROM /m/a p <> /m/b",
+            "MOVED_TO /m/b p <> /m/a",
+            // Its end says when it was removed.
+            "ATTRIB /m/b/gone q",
+            "DELETE_SELF /m/b/gone q",
+            "DELETE /m/b/gone q",
+            "CREATE /m/b/late q",
+            "CLOSE_WRITE /m/b/late q",
+        ]
+    );
+}
+
+fn lost(from: u64) -> Batch {
+    Batch {
+        lost: Some(Loss {
+            count: Some(1),
+            since: WallTime(1),
+            until: WallTime(3),
+            cause: "full",
+        }),
+        from,
+        ..batch(Vec::new())
+    }
+}
+
+#[test]
+fn a_removal_whose_end_was_lost_may_be_elsewhere() {
+    let mut bench = to_and_fro();
+    let told = bench.step(vec![
+        batch(
+            [
+                entry(bits::CREATE | bits::DELETE, Q, "D", "gone", "f1"),
+                entry(bits::CREATE | bits::DELETE, Q, "D", "whole", "f2"),
+                alone(bits::ATTRIB | bits::DELETE_SELF, Q, "f2"),
+            ]
+            .concat(),
+        ),
+        lost(1),
+        batch(Vec::new()),
+    ]);
+    assert_eq!(
+        told,
+        [
+            "CREATE /m/a/gone q",
+            "DELETE /m/a/gone q ?",
+            "CREATE /m/a/whole q",
+            "ATTRIB /m/a/whole q",
+            "DELETE_SELF /m/a/whole q",
+            "DELETE /m/a/whole q",
+            "LOST Some(1)"
+        ]
+    );
+}
+
+#[test]
+fn what_was_renamed_in_front_of_a_loss_may_be_elsewhere_behind_it() {
+    for (from, doubt) in [(1, " ?"), (50, "")] {
+        let mut bench = to_and_fro();
+        bench.table.places.insert(b"E".to_vec(), is_in("top", "e"));
+        let told = bench.step(vec![
+            batch(there()),
+            lost(1),
+            Batch {
+                from,
+                mono: 60,
+                ..batch(
+                    [
+                        entry(bits::CREATE, Q, "D", "f", "f1"),
+                        entry(bits::CREATE, Q, "E", "g", "g1"),
+                    ]
+                    .concat(),
+                )
+            },
+        ]);
+        let created = format!("CREATE /m/b/f q{doubt}");
+        assert_eq!(told[2..], ["LOST Some(1)", &created, "CREATE /m/e/g q"]);
+        assert_eq!(
+            bench.read(&[entry(bits::CREATE, Q, "D", "h", "h1")]),
+            ["CREATE /m/b/h q"]
+        );
+    }
+}
