@@ -41,6 +41,7 @@ pub struct Appender {
     dropped: u64,
     dropped_since: Option<WallTime>,
     leftovers: Leftovers,
+    is_held_said: bool,
 }
 
 /// What a flush did and left undone.
@@ -58,6 +59,8 @@ pub struct FlushReport {
     pub dropped: u64,
     /// The time of the first of them, if there are any.
     pub dropped_since: WallTime,
+    /// The time of the first line of an event that waits for its disk, if one does.
+    pub held_since: Option<WallTime>,
     /// What failed: the name of a log (or the directory) and why. The lines stay pending.
     pub errors: Vec<(String, io::Error)>,
     /// Files that could not be given to their owner; nothing is lost by it.
@@ -118,6 +121,7 @@ impl Appender {
             dropped: 0,
             dropped_since: None,
             leftovers: Leftovers::default(),
+            is_held_said: false,
         }
     }
 
@@ -172,6 +176,14 @@ impl Appender {
         files::as_user(self.config.owner, || self.flush_as_user())
     }
 
+    /// Takes note that the journal says, or will as soon as it can be written, that lines wait for a disk.
+    ///
+    /// Before that no log is written behind one whose disk is full: whoever comes after a crash takes the last
+    /// line there is for the moment up to which all was written.
+    pub fn set_held(&mut self, is_said: bool) {
+        self.is_held_said = is_said;
+    }
+
     fn flush_as_user(&mut self) -> FlushReport {
         let mut report = FlushReport {
             dropped: mem::take(&mut self.dropped),
@@ -189,6 +201,9 @@ impl Appender {
                 .push((self.config.dir.display().to_string(), error));
         }
         report.pending_bytes = self.pending_bytes;
+        if !report.errors.is_empty() {
+            report.held_since = self.first_pending();
+        }
         report.not_handed_over = mem::take(&mut self.leftovers.not_handed_over);
         report.changed = mem::take(&mut self.leftovers.changed);
         report
@@ -329,6 +344,19 @@ impl Appender {
         Ok(())
     }
 
+    /// The time of the first line in memory that is one of a log.
+    fn first_pending(&self) -> Option<WallTime> {
+        let logs = self.logs.iter();
+        let logs = logs.filter(|(name, _)| *name != journal::FILE_NAME);
+        let first = |log: &Log| {
+            let end = memchr::memchr(b'\n', &log.pending)?;
+            time_of(&log.pending[..end])
+        };
+        let lost = |log: &Log| log.lost.as_ref().map(|lost| lost.since);
+        logs.filter_map(|(_, log)| first(log).or_else(|| lost(log)))
+            .min()
+    }
+
     fn write_logs(&mut self, report: &mut FlushReport) -> io::Result<()> {
         let Some(Place { dir, lock }) = &self.place else {
             return Ok(());
@@ -338,13 +366,24 @@ impl Appender {
             self.explain("the log was being cleaned");
             return Ok(());
         };
-        for (name, log) in self.logs.iter_mut().filter(|(_, log)| !log.is_idle()) {
-            let before = log.pending.len();
-            let done = log.write(name, dir, self.config.owner, &mut self.leftovers, report);
-            self.pending_bytes = self.pending_bytes + log.pending.len() - before;
-            if let Err(error) = done {
-                log.trouble = Some(error.to_string());
-                report.errors.push((name.clone(), error));
+        // The journal first, for what it says of the others.
+        'all: for is_journal in [true, false] {
+            let logs = self.logs.iter_mut();
+            let due = logs.filter(|(name, log)| {
+                (name.as_str() == journal::FILE_NAME) == is_journal && !log.is_idle()
+            });
+            for (name, log) in due {
+                let before = log.pending.len();
+                let done = log.write(name, dir, self.config.owner, &mut self.leftovers, report);
+                self.pending_bytes = self.pending_bytes + log.pending.len() - before;
+                if let Err(error) = done {
+                    let is_end = is_full(&error) && (is_journal || !self.is_held_said);
+                    log.trouble = Some(error.to_string());
+                    report.errors.push((name.clone(), error));
+                    if is_end {
+                        break 'all;
+                    }
+                }
             }
         }
         drop(held);
@@ -356,6 +395,12 @@ impl Appender {
             log.trouble = Some(trouble.to_owned());
         }
     }
+}
+
+/// Whether a disk is full, or what somebody may use of it.
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
 }
 
 impl Log {

@@ -16,6 +16,7 @@ use super::escape::{parse_hex, push_hex, push_number};
 use super::journal::FILE_NAME;
 use super::source;
 use super::written::{Written, read_entry};
+use crate::event::WallTime;
 
 /// The SHA-256 of a line without its newline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +109,22 @@ pub fn last_link(dir: &Path) -> io::Result<Option<(Written, Link)>> {
         return Ok(None);
     };
     last_in(&file)
+}
+
+/// Since when lines wait for a disk, or did when the run ended that the journal in `dir` tells of last.
+pub fn held_since(dir: &Path) -> io::Result<Option<WallTime>> {
+    let Some(file) = LogDir::open(dir)?.open_log(FILE_NAME)? else {
+        return Ok(None);
+    };
+    let end = file.metadata()?.len();
+    let tells = |line: &[u8]| {
+        let entry = read_entry(line)?;
+        let is_about_it = matches!(&*entry.event, "START" | "STOP" | "HELD" | "WRITTEN");
+        is_about_it.then_some(entry)
+    };
+    let last = source::find_last(&file, end, tells)?;
+    let held = last.filter(|entry| entry.event == "HELD");
+    Ok(held.and_then(|entry| entry.since))
 }
 
 fn last_in(file: &File) -> io::Result<Option<(Written, Link)>> {

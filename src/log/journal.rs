@@ -45,6 +45,14 @@ pub enum Entry<'a> {
         /// When the hole began.
         since: WallTime,
     },
+    /// Lines of logs wait in memory for a disk from here on; if the daemon dies before the next `Written`, they
+    /// are lost.
+    Held {
+        /// The time of the first of them.
+        since: WallTime,
+    },
+    /// All that waited stands in the logs, or its loss does.
+    Written,
     /// The wall clock was set.
     Clock {
         /// By how many nanoseconds; negative when it went back.
@@ -231,6 +239,8 @@ pub fn encode_entry(time: WallTime, entry: &Entry<'_>, out: &mut Vec<u8>) {
             push_moment("until", compared.until, out);
             push_flag("whole", compared.is_whole, out);
         }
+        Entry::Held { since } => push_since(*since, out),
+        Entry::Written => {}
         Entry::Clock { step } => {
             push_key("step_ns", out);
             out.extend_from_slice(step.to_string().as_bytes());
@@ -248,6 +258,8 @@ impl Entry<'_> {
             Self::Add { .. } => "ADD",
             Self::Remove(_) => "REMOVE",
             Self::Gap { .. } => "GAP",
+            Self::Held { .. } => "HELD",
+            Self::Written => "WRITTEN",
             Self::Clock { .. } => "CLOCK",
             Self::Clean { .. } => "CLEAN",
             Self::Log(_) => "LOG",
@@ -273,6 +285,8 @@ impl Entry<'_> {
             | Self::Whole { .. }
             | Self::Gap { .. }
             | Self::Inferred(_)
+            | Self::Held { .. }
+            | Self::Written
             | Self::Clock { .. }
             | Self::Clean { .. } => true,
             Self::Log(_)

@@ -58,6 +58,11 @@ impl<K, V> Recent<K, V> {
         self.items.iter_mut().map(|(name, item)| (&*name, item))
     }
 
+    /// All of them, to be looked at.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.items.iter().map(|(name, item)| (name, item))
+    }
+
     /// All of them, without their names.
     pub fn values(&self) -> impl Iterator<Item = &V> {
         self.items.iter().map(|(_, item)| item)

@@ -33,7 +33,7 @@ use super::writer::{Writer, crashed_at};
 use crate::config::Config;
 use crate::event::WallTime;
 use crate::log::append::AppenderConfig;
-use crate::log::chain::last_link;
+use crate::log::chain::{held_since, last_link};
 use crate::monitored::path::quoted;
 use crate::monitored::{Store, WatchSet};
 use crate::sys::async_fd;
@@ -209,7 +209,9 @@ fn begin(core: &mut Core, config: &Config, watches: WatchSet) -> anyhow::Result<
     let last = as_user(config.owner, || last_link(&config.paths.log_dir))
         .ok()
         .flatten();
-    let crashed = crashed_at(last.as_ref().map(|(last, _)| last), last_lines);
+    let held = as_user(config.owner, || held_since(&config.paths.log_dir));
+    let held = held.ok().flatten();
+    let crashed = crashed_at(last.as_ref().map(|(last, _)| last), held, last_lines);
     let ended = crashed.or_else(|| last.as_ref().map(|(last, _)| last.time));
     core.begin(watches, last, crashed.is_some())?;
     if let Some(since) = crashed {

@@ -38,6 +38,8 @@ pub struct Writer {
     offset: i64,
     /// Since when lines are given up, and how many.
     hole: Option<(WallTime, u64)>,
+    /// Since when lines wait for a disk, as the journal says.
+    held: Option<WallTime>,
     /// A time of which lines were given up, and which is over.
     ended_hole: Option<(WallTime, WallTime)>,
     /// Lines lost because a disk was full for too long.
@@ -82,6 +84,7 @@ impl Writer {
             handed_over_warned: false,
             offset: wall_offset(),
             hole: None,
+            held: None,
             ended_hole: None,
             dropped: 0,
             live: Live {
@@ -303,6 +306,7 @@ impl Writer {
             self.retry_at = None;
             return;
         }
+        self.appender.set_held(self.held.is_some());
         let report = self.appender.flush();
         if report.written_bytes > 0 {
             match self.sync {
@@ -317,6 +321,7 @@ impl Writer {
             self.journal(&Entry::Log(changed));
         }
         self.say(&report, reporter);
+        self.note_held(&report);
         if !report.busy && report.pending_bytes == 0 && !self.appender.is_idle() {
             // What the journal tells of this flush. That writes no other log, so nothing more comes of it.
             return self.flush(reporter);
@@ -328,6 +333,21 @@ impl Writer {
         } else {
             None
         };
+    }
+
+    /// Has the journal say that lines wait, or that they do no longer.
+    fn note_held(&mut self, report: &FlushReport) {
+        match (self.held, report.held_since) {
+            (None, Some(since)) => {
+                self.held = Some(since);
+                self.journal(&Entry::Held { since });
+            }
+            (Some(_), None) if report.pending_bytes == 0 => {
+                self.held = None;
+                self.journal(&Entry::Written);
+            }
+            _ => {}
+        }
     }
 
     /// Whether lines wait for a disk or for `clean`.
@@ -467,13 +487,15 @@ fn wall_offset() -> i64 {
     clock::realtime() - clock::boottime().cast_signed()
 }
 
-/// When the run before is known to have been alive for the last time, if it did not end in good order.
+/// Up to when the logs of the run before are known to be whole, if it did not end in good order: up to its last
+/// line anywhere, or up to the first of the lines that waited for a disk then.
 pub fn crashed_at(
     last: Option<&Written>,
+    held: Option<WallTime>,
     last_lines: impl IntoIterator<Item = WallTime>,
 ) -> Option<WallTime> {
     let last = last.filter(|last| !last.is_stop())?;
-    last_lines.into_iter().chain([last.time]).max()
+    held.or_else(|| last_lines.into_iter().chain([last.time]).max())
 }
 
 #[cfg(test)]

@@ -98,6 +98,8 @@ pub enum State {
     Lost(i64, String),
     /// Process records were lost: who did something may be missing, and with it events of a command group.
     Doers(i64, String),
+    /// Lines wait in the memory of the daemon for a disk that cannot be written.
+    Held,
     /// No daemon ran: it was stopped, and why.
     Stopped(String),
     /// No daemon ran: it ended without saying so.
@@ -179,6 +181,8 @@ struct Teller {
     /// Mount points that cannot be watched wholly: since when, and why.
     short: BTreeMap<Vec<u8>, (WallTime, String)>,
     is_running: bool,
+    /// Since when lines wait for a disk.
+    held: Option<WallTime>,
     clock: Vec<(WallTime, i64)>,
     logs: Vec<LogChange>,
     compared: Vec<Comparison>,
@@ -204,12 +208,15 @@ impl Teller {
             "START" => {
                 if self.is_running {
                     let alive = last_alive(later).unwrap_or(before);
-                    self.end_all(alive, &State::Died);
+                    let whole = self.held.map_or(alive, |held| alive.min(held));
+                    self.end_all(whole, &State::Died);
                 }
+                self.held = None;
                 self.is_running = true;
             }
             "STOP" => {
                 self.is_running = false;
+                self.held = None;
                 let why = line.reason.clone().unwrap_or_default();
                 self.end_all(line.time, &State::Stopped(why));
             }
@@ -224,6 +231,8 @@ impl Teller {
                 }
             }
             "GAP" => self.gap(line),
+            "HELD" => self.held = line.since,
+            "WRITTEN" => self.held = None,
             "INFERRED" => self.compared.extend(comparison_of(line)),
             "CLOCK" => self.clock.push((line.time, line.step_ns.unwrap_or(0))),
             "SHORT" => {
@@ -314,6 +323,13 @@ impl Teller {
                 // Recording goes on; only the telling ends.
                 let open = self.open.clone();
                 self.end_all(now.max(last), &State::Complete);
+                if let Some(held) = self.held {
+                    self.holes.push(Hole {
+                        from: held,
+                        to: now.max(last),
+                        state: State::Held,
+                    });
+                }
                 for key in open.keys() {
                     if let Some(told) = self.told.get_mut(key) {
                         told.ended = None;
@@ -321,7 +337,9 @@ impl Teller {
                 }
             }
             End::Silent(known) => {
-                self.end_all(known.max(last), &State::Died);
+                let known = known.max(last);
+                let whole = self.held.map_or(known, |held| known.min(held));
+                self.end_all(whole, &State::Died);
             }
         }
         self.holes.sort_by_key(|hole| hole.from);

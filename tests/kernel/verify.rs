@@ -1,7 +1,9 @@
 //! `fsmon verify` after histories of which the test knows the truth.
 
+#[path = "verify/disk.rs"]
+mod disk;
+
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -24,7 +26,9 @@ pub(crate) fn list(suite: &mut Suite) {
     suite.one("verify_edited_journal", edited);
     suite.one("verify_cut_journal", cut);
     suite.one("verify_cut_journal_under_the_daemon", cut_while_it_runs);
-    suite.one("verify_disk_full", disk_full);
+    suite.one("verify_disk_full", disk::full);
+    suite.one("verify_kill_9_on_a_full_disk", disk::killed);
+    suite.one("verify_written_in_the_end", disk::written);
     suite.one("verify_removed_and_added", removed_and_added);
     suite.one("verify_daemon_never_started", never_started);
     suite.one("verify_mount_watched_by_its_directories", weak_mount);
@@ -450,45 +454,6 @@ fn cut_while_it_runs() {
     recorder.stop();
     let answer = scene.verify(&[]);
     assert!(breaks(&answer)[0].contains("missing"), "{answer:#}");
-}
-
-fn disk_full() {
-    let scene = Scene::new("[capture]\nwrite_ceiling = \"1MB\"");
-    fs::create_dir_all(scene.home.log_dir()).unwrap();
-    sh(
-        &["mount", "-t", "tmpfs", "-o", "size=256k", "fsmon-test"],
-        &[&scene.home.log_dir()],
-    );
-    let mut recorder = scene.home.start();
-    scene.record(&mut recorder, "1");
-    let filler = scene.home.log_dir().join("filler");
-    let mut file = File::create(&filler).unwrap();
-    while file.write_all(&[0; 4096]).is_ok() {}
-    for number in 0..12_000 {
-        File::create(scene.root.join(format!("n{number}"))).unwrap();
-    }
-    let other = scene.ground.directory("other");
-    // The daemon takes orders meanwhile; what it did is not lost, however little room there is.
-    recorder.says("events lost: the memory for lines");
-    scene.home.watch("_global", &other, &["-r"]);
-    sh(
-        &["mount", "-o", "remount,size=64m"],
-        &[&scene.home.log_dir()],
-    );
-    fs::remove_file(&filler).unwrap();
-    recorder.settle("_global", &scene.root);
-    let told = until(PATIENCE, || {
-        (!scene.home.journal_of("GAP").is_empty()).then_some(())
-    });
-    assert!(told.is_some());
-    recorder.stop();
-    let answer = scene.verify(&[]);
-    assert_eq!(breaks(&answer), Vec::<String>::new());
-    assert_eq!(
-        states(&answer, &scene.root),
-        ["complete", "lost", "complete"]
-    );
-    assert!(states(&answer, &other).contains(&"complete"));
 }
 
 fn removed_and_added() {

@@ -269,6 +269,10 @@ fn words(state: &State) -> (&'static str, String) {
             YELLOW,
             format!("not recorded: the daemon was stopped ({})", harmless(why)),
         ),
+        State::Held => (
+            RED,
+            "held: a disk cannot be written, and lines wait in the daemon's memory".to_owned(),
+        ),
         State::Died => (
             RED,
             "not recorded: the daemon ended without saying so".to_owned(),
@@ -350,6 +354,7 @@ fn story_as_json(story: &Story, verdict: &Verdict) -> Value {
             State::Lost(lost, _) => ("lost", Some(*lost)),
             State::Doers(lost, _) => ("process records lost", Some(*lost)),
             State::Stopped(_) => ("stopped", None),
+            State::Held => ("held", None),
             State::Died => ("died", None),
             State::Unasked => ("not watched", None),
             State::Short(..) => ("short", None),

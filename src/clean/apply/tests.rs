@@ -324,7 +324,7 @@ fn no_line_falls_between_clean_and_a_recorder_at_full_speed() {
                 }
                 let report = appender.flush();
                 if !report.errors.is_empty() || report.dropped > 0 {
-                    return Err(report);
+                    return Err(Box::new(report));
                 }
             }
             Ok(next)

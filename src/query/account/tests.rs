@@ -171,6 +171,36 @@ fn a_crash_is_a_hole_from_the_last_sign_of_life_on() {
 }
 
 #[test]
+fn lines_that_wait_for_a_disk_are_no_part_of_what_is_complete() {
+    let held = || {
+        boxed(Written {
+            since: Some(at(5)),
+            ..line(6, "HELD")
+        })
+    };
+    let waiting = [start(1), add(1, "/a"), held(), remove(9, "/b")];
+    let wanted = pieces(&[(1, 5, "Complete"), (5, 20, "Held")]);
+    assert_eq!(told(&waiting[..3], End::Running(at(20))), wanted);
+    // The daemon died, and nobody came after it; or somebody did.
+    let died = pieces(&[(1, 5, "Complete")]);
+    assert_eq!(told(&waiting[..3], End::Silent(at(20))), died);
+    let mut items = waiting[..3].to_vec();
+    items.extend([
+        start(20),
+        add(20, "/a"),
+        gap(5, 20, -1, "downtime"),
+        stop(30),
+    ]);
+    let wanted = pieces(&[(1, 5, "Complete"), (5, 20, "Died"), (20, 30, "Complete")]);
+    assert_eq!(told(&items, End::Silent(at(30))), wanted);
+    // It could be written in the end.
+    let mut items = waiting[..3].to_vec();
+    items.push(boxed(line(8, "WRITTEN")));
+    let wanted = pieces(&[(1, 20, "Complete")]);
+    assert_eq!(told(&items, End::Running(at(20))), wanted);
+}
+
+#[test]
 fn what_was_removed_and_added_again_has_a_hole() {
     let items = [
         start(1),

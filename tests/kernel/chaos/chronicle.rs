@@ -158,12 +158,12 @@ impl Chronicle {
 
     /// By when something that had happened at `at` has been read.
     pub(crate) fn caught_by(&self, at: u64) -> u64 {
-        let mut until = at + LAG;
+        let mut until = at.saturating_add(LAG);
         let mut waits: Vec<Span> = self.waits().collect();
         waits.sort_by_key(|span| span.from);
         for span in waits {
             if span.from <= until && span.to >= at {
-                until += span.to - span.from.max(at);
+                until = until.saturating_add(span.to - span.from.max(at));
             }
         }
         until
