@@ -90,6 +90,13 @@ impl Alarm {
         }
     }
 
+    /// Has the rules judge a change that was found out later.
+    pub fn judge_unseen(&mut self, event: &FileEvent, writer: &mut Writer, reporter: &Reporter) {
+        for alert in self.watchman.judge_unseen(event) {
+            self.raise(&alert, event, None, writer, reporter);
+        }
+    }
+
     /// Deals with what the gate tells.
     pub fn hear(
         &mut self,

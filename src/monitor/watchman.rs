@@ -200,6 +200,11 @@ impl Watchman {
         self.judge.judge(rule, event, doer)
     }
 
+    /// What is to be said of a change that was found out later.
+    pub fn judge_unseen(&self, event: &FileEvent) -> Vec<Alert> {
+        self.judge.judge_unseen(event).collect()
+    }
+
     /// Says in the event to which job its path belongs.
     pub fn tag(&mut self, event: &mut FileEvent) {
         let Self { judge, names, .. } = self;

@@ -122,6 +122,26 @@ impl Judge {
     }
 }
 
+impl Judge {
+    /// What rules say of a change that was found out later, done by nobody knows whom: canaries that watch
+    /// everybody. Each is told, for it is found out once.
+    pub fn judge_unseen<'a>(&'a self, event: &'a FileEvent) -> impl Iterator<Item = Alert> + 'a {
+        (0..).zip(&self.policy.rules).filter_map(|(number, rule)| {
+            let Trigger::Canary { .. } = &rule.trigger else {
+                return None;
+            };
+            let is_for_all = rule.whom.users.is_empty() && rule.whom.cmds.is_empty();
+            Some(Alert {
+                rule: number,
+                kind: rule.kind(),
+                reason: reason(rule, event).filter(|_| is_for_all)?,
+                count: None,
+                window_ms: None,
+            })
+        })
+    }
+}
+
 /// What one rule remembers.
 #[derive(Debug)]
 struct Memory {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 
 use crate::Suite;
+use crate::alerts::{alerts_of, write_policy};
 use crate::flood::{self, now};
 use crate::ground::{Fs, Ground};
 use crate::lines::Line;
@@ -28,6 +29,7 @@ pub(crate) fn list(suite: &mut Suite) {
     suite.one("changed_while_stopped_without_a_log", without_a_log);
     suite.one("too_many_objects_for_a_manifest", huge);
     suite.one("lost_in_a_gap_and_found_out", gap);
+    suite.one("canaries_touched_while_stopped", canaries);
 }
 
 struct Scene {
@@ -60,8 +62,12 @@ impl Scene {
 
     /// Starts, and returns when the manifest of this run is there.
     fn start(&self) -> Recorder {
+        self.start_with(&[])
+    }
+
+    fn start_with(&self, flags: &[&str]) -> Recorder {
         let before = self.inode();
-        let recorder = self.home.start();
+        let recorder = self.home.start_with(flags);
         let made = until(PATIENCE, || (self.inode() != before).then_some(()));
         assert!(made.is_some(), "no manifest\n{}", recorder.said());
         recorder
@@ -395,6 +401,51 @@ fn huge() {
     let told = lines.iter().filter(|line| line.is_inferred);
     let told: Vec<&[u8]> = told.map(|line| &line.path[..]).collect();
     assert_eq!(told, [small.join("told").as_os_str().as_bytes()]);
+}
+
+/// A canary alerts on what was done to it while nobody looked, once, whatever logs tell of it.
+fn canaries() {
+    let scene = scene(Fs::Tmpfs, "", "_global", &["-r"]);
+    scene.home.watch("nobody-there", &scene.root, &["-r"]);
+    for name in ["canary/1", "canary/2", "canary/3", "canary/4", "other"] {
+        scene.put(name, "1234");
+    }
+    let text = "[[rule]]\nname = \"canaries\"\nkind = \"canary\"\npaths = \"@/canary/*\"\n";
+    let policy = write_policy(&scene.home, &scene.root, text);
+    let flags = ["--policy", policy.to_str().unwrap()];
+    scene.start_with(&flags).stop();
+    scene.put("canary/2", "12345");
+    scene.put("other", "12345");
+    fs::remove_file(scene.root.join("canary/1")).unwrap();
+    fs::rename(scene.root.join("canary/3"), scene.root.join("away")).unwrap();
+    let mut recorder = scene.start_with(&flags);
+    recorder.settle("_global", &scene.root);
+    let mut told: Vec<(String, String)> = alerts_of(&scene.home, "canaries")
+        .iter()
+        .map(|alert| {
+            assert_eq!(alert["inferred"], true);
+            assert_eq!(alert["attribution"], "unknown");
+            let text = |key: &str| alert[key].as_str().unwrap().to_owned();
+            (
+                text("path").rsplit('/').next().unwrap().to_owned(),
+                text("reason"),
+            )
+        })
+        .collect();
+    told.sort();
+    let told: Vec<(&str, &str)> = told.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+    assert_eq!(
+        told,
+        [
+            ("1", "canary deleted"),
+            ("2", "canary modified"),
+            ("3", "canary renamed")
+        ]
+    );
+    recorder.stop();
+    // It is found out once.
+    scene.start_with(&flags).stop();
+    assert_eq!(alerts_of(&scene.home, "canaries").len(), 3);
 }
 
 fn gap() {

@@ -1,10 +1,11 @@
 //! The core's part in finding out what happened unseen: bringing the logs up to now, and writing lines.
 
+use std::collections::HashSet;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use super::{Core, Message};
-use crate::event::WallTime;
+use crate::event::{EventType, FileEvent, WallTime};
 use crate::log::journal::Entry;
 use crate::monitor::downtime::{Ask, Keeper};
 use crate::monitor::report::Level;
@@ -35,9 +36,15 @@ impl Core {
                 done.send(()).ok();
             }
             Ask::Tell(events, done) => {
+                let mut judged: HashSet<(EventType, Vec<u8>)> = HashSet::new();
                 for (group, mut event) in events {
                     self.alarm.watchman.tag(&mut event);
                     self.writer.event(&group, &mut event, &self.reporter);
+                    // The logs of several groups may tell it, and both sides of a rename.
+                    if judged.insert(deed_of(&event)) {
+                        self.alarm
+                            .judge_unseen(&event, &mut self.writer, &self.reporter);
+                    }
                 }
                 self.writer.flush(&self.reporter);
                 done.send(()).ok();
@@ -76,6 +83,14 @@ impl Core {
                 Ok(_) => {}
             }
         }
+    }
+}
+
+/// What is one deed, whichever line tells it.
+fn deed_of(event: &FileEvent) -> (EventType, Vec<u8>) {
+    match (event.kind, &event.other_path) {
+        (EventType::MovedTo, Some(from)) => (EventType::MovedFrom, from.clone()),
+        (kind, _) => (kind, event.path.clone()),
     }
 }
 

@@ -1,5 +1,6 @@
 mod models;
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::*;
@@ -163,6 +164,33 @@ fn only_the_chosen_ways_alert() {
         reason_of(&mut judge, &event(EventType::Delete, "/a", 0), &who),
         Some("canary deleted")
     );
+}
+
+#[test]
+fn canaries_for_everybody_alert_on_what_nobody_saw() {
+    let canary = Rule::canary("r", patterns(&["/a"]));
+    let mut of_alice = canary.clone();
+    of_alice.whom.users = vec!["alice".into()];
+    let mut of_a_group = canary.clone();
+    of_a_group.whom.cmds = vec!["x".into()];
+    let mut with_exception = canary.clone();
+    with_exception.whom.except_cmds = vec!["backup".into()];
+    let burst = Rule::burst("b", NonZeroU32::MIN, Duration::from_secs(1));
+    let judge = judge_of([of_alice, burst, canary, of_a_group, with_exception]);
+    let alerts = |kind, path| -> Vec<(u16, &str)> {
+        let event = event(kind, path, 0);
+        let alerts = judge.judge_unseen(&event);
+        alerts.map(|alert| (alert.rule, alert.reason)).collect()
+    };
+    let deleted = "canary deleted";
+    assert_eq!(
+        alerts(EventType::Delete, "/a"),
+        [(2, deleted), (4, deleted)]
+    );
+    // Not only the first time.
+    assert_eq!(alerts(EventType::Delete, "/a").len(), 2);
+    assert_eq!(alerts(EventType::Delete, "/b"), []);
+    assert_eq!(alerts(EventType::Create, "/a"), []);
 }
 
 #[test]
