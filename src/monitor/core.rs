@@ -34,7 +34,7 @@ use crate::log::written::Written;
 use crate::monitored::path::quoted;
 use crate::monitored::{GroupName, Store, Watch, WatchSet};
 use crate::pipeline::{Loss, Outcome};
-use crate::socket::proto::{ErrorKind, Reply};
+use crate::socket::proto::{ErrorKind, NO_SUCH_GROUP, NO_SUCH_PATH, Reply};
 use crate::sys::clock;
 
 pub use account::say_bad_lines;
@@ -522,8 +522,8 @@ impl Core {
         let removed = self.watches.remove(group, path);
         if removed.is_empty() {
             let what = path.map_or_else(
-                || format!("Cmd group not found: {group}"),
-                |path| format!("Path not found: {}", shown(path)),
+                || format!("{NO_SUCH_GROUP}: {group}"),
+                |path| format!("{NO_SUCH_PATH}: {}", shown(path)),
             );
             return Reply::refused(what, None);
         }

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use super::proto::{ErrorKind, Reply, Request};
+use super::proto::{ErrorKind, NO_SUCH_GROUP, NO_SUCH_PATH, Reply, Request};
 use crate::monitored::path::escaped;
 
 /// An `add` may have to wait for a filesystem that answers slowly.
@@ -29,6 +29,14 @@ pub enum CallError {
     },
     /// The daemon could not be talked to.
     Io(io::Error),
+}
+
+impl CallError {
+    /// Whether the daemon does not watch what it should cease to watch.
+    pub fn is_not_watched(&self) -> bool {
+        let starts = |words: &str| matches!(self, Self::Refused { message, .. } if message.starts_with(words));
+        starts(NO_SUCH_PATH) || starts(NO_SUCH_GROUP)
+    }
 }
 
 impl fmt::Display for CallError {

@@ -189,6 +189,11 @@ fn quote(text: &str) -> String {
     quoted
 }
 
+/// How the answer begins when what should cease to be watched is not watched, before a colon and its name.
+pub const NO_SUCH_PATH: &str = "Path not found";
+/// The same for a command.
+pub const NO_SUCH_GROUP: &str = "Cmd group not found";
+
 /// Whether a refusal will still be one when asked again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ErrorKind {

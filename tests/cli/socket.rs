@@ -7,6 +7,7 @@ use crate::sandbox::Sandbox;
 const DONE: &str = "ok = true\n\n";
 const NEVER: &str = "ok = false\nerror = \"cannot\\u001B mark\"\nerror_kind = \"Permanent\"\n\n";
 const LATER: &str = "ok = false\nerror = \"busy\"\nerror_kind = \"Transient\"\n\n";
+const UNKNOWN: &str = "ok = false\nerror = \"Path not found: /usr\"\n\n";
 
 #[test]
 fn a_daemon_that_accepts_is_told_in_the_bytes_of_0_3() {
@@ -86,6 +87,18 @@ fn a_transient_refusal_keeps_the_entry_and_is_a_failure() {
     sandbox
         .run(["remove", "x"])
         .fails(1, &["may still be watched"]);
+    assert_eq!(sandbox.store_text(), "");
+    daemon.join().unwrap();
+}
+
+#[test]
+fn a_daemon_that_does_not_watch_it_has_nothing_to_stop() {
+    let sandbox = Sandbox::new();
+    let daemon = sandbox.daemon(&[LATER, UNKNOWN]);
+    sandbox.run(["add", "x", "--path", "/usr"]);
+    // It started after the entry had been taken out of the store.
+    let removed = sandbox.run(["remove", "x", "--path", "/usr"]);
+    assert_eq!(removed.code, 0, "{removed:?}");
     assert_eq!(sandbox.store_text(), "");
     daemon.join().unwrap();
 }

@@ -52,6 +52,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
                 put_back(&store, &removed[at..])?;
                 return Err(anyhow!("cannot stop watching for '{group}': {error}").into());
             }
+            // It started since, from a store without the entry.
+            Err(error) if error.is_not_watched() => {}
             Err(error) => {
                 let error = anyhow!("'{group}' may still be watched: {error}");
                 return Err(Failure::from(error)
