@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use super::expand;
 use super::probe::{Probe, Whereabouts};
 use super::tell::{Deed, Location};
-use super::window::{Object, Rec};
+use super::window::{At, Object, Rec, Window};
 use super::{Outcome, Pipeline};
 use crate::dir_cache::{NodeId, Place};
 use crate::event::EventType;
@@ -27,6 +27,18 @@ pub(super) struct Moved {
 
 /// A directory and a name in it.
 type Spot = (NodeId, SmallVec<[u8; 32]>);
+
+impl Moved {
+    /// Whether a rename from `was` to `is` can have been added to a record of the window: to one of the same two
+    /// places. Where a directory is found elsewhere after several, nobody knows which way it went.
+    fn can_hide(&self, window: &Window, dir: NodeId, was: &Spot, is: &Spot) -> bool {
+        let left = self.left.get(&dir);
+        left.into_iter().flatten().any(|(from, rec)| {
+            let led = |to: At| (to.dir, window.name(to.name)) == (is.0, &is.1[..]);
+            from == was && rec.to.is_some_and(led)
+        })
+    }
+}
 
 impl Pipeline {
     /// Remembers a rename of the window.
@@ -69,11 +81,9 @@ impl Pipeline {
         }
         self.tree.put(dir, is.0, &is.1);
         self.routes.clear();
-        let mut returned = self.moved.returned.iter();
-        let deed = returned
-            .find(|(other, _)| *other == dir)
-            .map_or(deed, |(_, deed)| *deed);
-        if !self.is_left_out(deed.pid, deed.span.to) {
+        if self.moved.can_hide(&self.window, dir, &was, &is)
+            && !self.is_left_out(deed.pid, deed.span.to)
+        {
             self.tell_inferred_move(was, is, deed, sink);
         }
     }
@@ -86,13 +96,13 @@ impl Pipeline {
         probe: &mut dyn Probe,
         sink: &mut dyn FnMut(Outcome<'_>),
     ) -> bool {
-        let returned = std::mem::take(&mut self.moved).returned;
+        let moved = std::mem::take(&mut self.moved);
         // Nothing can be verified across a loss.
-        if returned.is_empty() || !self.behind_loss.is_empty() {
+        if moved.returned.is_empty() || !self.behind_loss.is_empty() {
             return false;
         }
         let mut asked = Vec::new();
-        for (dir, deed) in returned {
+        for (dir, deed) in moved.returned.iter().copied() {
             let Some(was) = self.spot(dir) else {
                 continue;
             };
@@ -116,9 +126,9 @@ impl Pipeline {
             self.routes.clear();
             if self.is_left_out(deed.pid, deed.span.to) {
                 self.counts.own += 1;
-                continue;
+            } else if moved.can_hide(&self.window, dir, &was, &is) {
+                self.tell_inferred_move(was, is, deed, sink);
             }
-            self.tell_inferred_move(was, is, deed, sink);
         }
         // All that a rename can have been added to was read before they were looked up.
         self.adrift.clear();

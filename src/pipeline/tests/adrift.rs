@@ -185,3 +185,21 @@ fn what_was_renamed_in_front_of_a_loss_may_be_elsewhere_behind_it() {
         );
     }
 }
+
+#[test]
+fn where_a_directory_went_by_several_renames_that_stand_nowhere_is_not_made_up() {
+    let mut bench = to_and_fro();
+    bench.table.places.insert(b"D".to_vec(), is_in("top", "c"));
+    // Renames from a to b and from b to c were merged into older ones.
+    let told = bench.read(&[
+        there(),
+        rename(bits::ONDIR, P, ("top", "b"), ("top", "c"), "D"),
+        rename(bits::ONDIR, P, ("top", "c"), ("top", "a"), "D"),
+        entry(bits::CREATE, Q, "D", "f", "f1"),
+    ]);
+    assert_eq!(told[6..], ["CREATE /m/a/f q ?"]);
+    assert_eq!(
+        bench.read(&[entry(bits::CREATE, Q, "D", "g", "g1")]),
+        ["CREATE /m/c/g q"]
+    );
+}
