@@ -124,7 +124,7 @@ fn judge(stage: &Stage) -> Vec<String> {
     let journal = Gap::of_journal(&stage.home.journal(), &stage.chronicle);
     let mut failed = Vec::new();
     for (group, log) in stage.groups.iter().zip(&stage.logs) {
-        let lines = log.read();
+        let lines = log.read(stage.chronicle.clock_set.is_some());
         let mut judge = Judge::new(group, &stage.chronicle, &ledger, &lines);
         let gaps = judge.judge(&journal);
         let figures = judge.figures;
