@@ -59,7 +59,6 @@ struct Inner {
     /// Somebody wants to be told of the openings of programs.
     tells_execs: bool,
     /// When it was last looked for new CPUs, and what the rings on them said first.
-    cpus_at: u64,
     from_new_cpus: Vec<ProcRecord>,
 }
 
@@ -86,7 +85,6 @@ impl Feed {
             hurry: false,
             kept_back: 0,
             tells_execs: false,
-            cpus_at: clock::monotonic(),
             from_new_cpus: Vec::new(),
         };
         Ok(Self {
@@ -337,11 +335,6 @@ impl Inner {
 
     /// Opens rings on CPUs that came online since the last look.
     fn follow_cpus(&mut self, poll: &PollSet) -> io::Result<()> {
-        let now = clock::monotonic();
-        if now - self.cpus_at < CPUS_EVERY {
-            return Ok(());
-        }
-        self.cpus_at = now;
         let Some(processes) = &mut self.processes else {
             return Ok(());
         };
@@ -406,8 +399,6 @@ pub fn pump(feed: &Feed, delay: Option<Duration>, wake: impl Fn()) -> io::Error 
     }
 }
 
-/// How often, in nanoseconds and only while there is something to read, new CPUs are looked for.
-const CPUS_EVERY: u64 = 5_000_000_000;
 /// Two wake-ups within this time mean that more is coming.
 const BUSY: Duration = Duration::from_millis(3);
 /// How long events gather then.

@@ -4,12 +4,12 @@
 //! finds here everything that a process did before each of the events read.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
 use super::connector::{self, Connector, Wanted};
+use super::cpus::Cpus;
 use super::proc_fs;
 use super::record::{ProcChange, ProcRecord};
 use super::wire::SideBand;
@@ -100,7 +100,7 @@ pub struct ProcFeed {
     side_band: SideBand,
     knowledge: Knowledge,
     sources: Vec<Source>,
-    cpus: String,
+    cpus: Cpus,
 }
 
 #[derive(Debug)]
@@ -120,7 +120,7 @@ impl ProcFeed {
             side_band: SideBand::default(),
             knowledge: Knowledge::Nothing,
             sources: Vec::new(),
-            cpus: fs::read_to_string(&options.online_cpus)?,
+            cpus: Cpus::new(&options.online_cpus)?,
             options,
         };
         let named = feed.open_rings();
@@ -150,7 +150,7 @@ impl ProcFeed {
             );
             return false;
         }
-        match self.rings_of(&cpu_list(&self.cpus)) {
+        match self.rings_of(&self.cpus.online()) {
             Ok(rings) => {
                 let count = rings.len();
                 self.rings = rings;
@@ -361,43 +361,43 @@ impl ProcFeed {
         out[first..].sort_by_key(|record| record.time);
     }
 
-    /// Opens rings on CPUs that have come online since; to be called now and then.
+    /// Opens rings on CPUs that have come online, or come back, since; to be called before each drain, when the file
+    /// events that are to be told by it have been read.
     ///
-    /// A new ring is announced by a `Doubt` record, as nobody saw what ran there before it, and by
-    /// `true`: the poll set has changed.
+    /// What ran on a CPU before its new ring was there, nobody saw: that is a loss. `true` says that the poll set
+    /// has changed.
     pub fn follow_cpus(&mut self, out: &mut Vec<ProcRecord>) -> io::Result<bool> {
-        if self.rings.is_empty() {
+        if self.rings.is_empty() || !self.cpus.is_suspicious() {
             return Ok(false);
         }
-        let list = fs::read_to_string(&self.options.online_cpus)?;
-        if list == self.cpus {
+        let online = self.cpus.look(&self.options.online_cpus)?;
+        // A CPU that was away for a moment is there as before, and its ring is switched off.
+        let is_good = |open: &OpenRing| online.contains(&open.ring.cpu()) && open.ring.is_on();
+        let good: Vec<bool> = self.rings.iter().map(is_good).collect();
+        let known = self.rings.iter().zip(&good).filter(|(_, good)| **good);
+        let known: Vec<u32> = known.map(|(open, _)| open.ring.cpu()).collect();
+        let new = online.iter().filter(|cpu| !known.contains(cpu));
+        let new: Vec<u32> = new.copied().collect();
+        if new.is_empty() && good.iter().all(|good| *good) {
             return Ok(false);
         }
-        let online = cpu_list(&list);
-        let known: Vec<u32> = self.rings.iter().map(|open| open.ring.cpu()).collect();
-        // What a dead CPU left behind is handed out before its ring is closed.
+        let since = self.rings.iter().map(|open| open.drained_at).min();
+        // What a dead CPU left behind is handed out before its ring is closed; only then is there room for others.
         self.drain(out);
-        let since = self
-            .rings
-            .iter()
-            .map(|open| open.drained_at)
-            .min()
-            .unwrap_or_default();
-        let new: Vec<u32> = online
-            .iter()
-            .copied()
-            .filter(|cpu| !known.contains(cpu))
-            .collect();
+        self.rings.retain(|open| known.contains(&open.ring.cpu()));
         let rings = self.rings_of(&new)?;
-        self.rings.retain(|open| online.contains(&open.ring.cpu()));
         self.rings.extend(rings);
-        self.cpus = list;
-        out.push(ProcRecord {
-            time: clock::monotonic(),
-            pid: 0,
-            tid: 0,
-            what: ProcChange::Doubt { since },
-        });
+        if !new.is_empty() {
+            out.push(ProcRecord {
+                time: clock::monotonic(),
+                pid: 0,
+                tid: 0,
+                what: ProcChange::Lost {
+                    count: 0,
+                    since: since.unwrap_or_default(),
+                },
+            });
+        }
         Ok(true)
     }
 }
@@ -414,29 +414,5 @@ fn open_ring(cpu: u32, wanted: usize) -> io::Result<Option<Ring>> {
             }
             result => return result,
         }
-    }
-}
-
-/// Reads the kernel's list form, `0-3,8`.
-fn cpu_list(text: &str) -> Vec<u32> {
-    let mut cpus = Vec::new();
-    for part in text.trim().split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        if let (Ok(first), Ok(last)) = (first.parse::<u32>(), last.parse::<u32>()) {
-            cpus.extend(first..=last);
-        }
-    }
-    cpus
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cpu_lists_are_read() {
-        assert_eq!(cpu_list("0-3,8\n"), [0, 1, 2, 3, 8]);
-        assert_eq!(cpu_list("0"), [0]);
-        assert!(cpu_list("\n").is_empty());
     }
 }

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod connector;
+mod cpus;
 mod feed;
 mod lineage;
 mod marker;

@@ -29,6 +29,7 @@ pub const MISC_COMM_EXEC: u16 = 1 << 13;
 const PERF_TYPE_SOFTWARE: u32 = 1;
 const PERF_COUNT_SW_DUMMY: u64 = 9;
 const PERF_SAMPLE_TIME: u64 = 1 << 2;
+const PERF_FORMAT_TOTAL_TIME_ENABLED: u64 = 1;
 const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
 
 // Bits of the bit field in perf_event_attr, counted from its first.
@@ -104,6 +105,7 @@ impl Ring {
             size: size_of::<Attr>() as u32,
             config: PERF_COUNT_SW_DUMMY,
             sample_type: PERF_SAMPLE_TIME,
+            read_format: PERF_FORMAT_TOTAL_TIME_ENABLED,
             flags: EXCLUDE_KERNEL
                 | EXCLUDE_HV
                 | MMAP
@@ -161,6 +163,27 @@ impl Ring {
     /// The CPU whose records these are.
     pub fn cpu(&self) -> u32 {
         self.cpu
+    }
+
+    /// Whether it is on, which shows in its time going on. The kernel switches it off with its CPU, and not on
+    /// again. The question wakes the CPU.
+    pub fn is_on(&self) -> bool {
+        let first = self.time_on();
+        first.is_some() && self.time_on() > first
+    }
+
+    /// For how long it has been on, in nanoseconds.
+    fn time_on(&self) -> Option<u64> {
+        let mut values = [0_u64; 2];
+        // SAFETY: the buffer is ours, as long as named, and outlives the call.
+        let read = cvt(unsafe {
+            libc::read(
+                self.fd.as_raw_fd(),
+                values.as_mut_ptr().cast(),
+                size_of_val(&values),
+            )
+        });
+        read.ok().map(|_| values[1])
     }
 
     /// Hands every record that is complete now to `each`, oldest first, and frees its room. Returns

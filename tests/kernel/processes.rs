@@ -1,6 +1,7 @@
 //! The process feeds against the real kernel: every birth, name, user and end is seen.
 
 use std::collections::HashMap;
+use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -22,6 +23,11 @@ pub(crate) fn list(suite: &mut Suite) {
         every_short_process_is_seen_whole,
     );
     suite.alone("changes_of_user_are_seen", &[], changes_of_user_are_seen);
+    suite.alone(
+        "a_cpu_that_was_away_is_listened_to_again",
+        &["taskset"],
+        a_cpu_that_was_away_is_listened_to_again,
+    );
     suite.alone(
         "without_perf_the_connector_brings_births_and_deaths",
         &[],
@@ -79,6 +85,73 @@ fn every_short_process_is_seen_whole() {
     };
     let missing = pids.iter().filter(|&pid| !whole(pid)).count();
     assert_eq!(missing, 0, "of {PROCESSES}");
+}
+
+/// The second CPU; it is back in any case when this is dropped.
+struct SecondCpu;
+
+impl SecondCpu {
+    const SWITCH: &str = "/sys/devices/system/cpu/cpu1/online";
+
+    fn switch(on: bool) {
+        fs::write(Self::SWITCH, if on { "1" } else { "0" }).unwrap();
+    }
+}
+
+impl Drop for SecondCpu {
+    fn drop(&mut self) {
+        fs::write(Self::SWITCH, "1").ok();
+    }
+}
+
+/// The kernel switches the side band of a CPU off with it, and leaves it off: as after a suspend.
+fn a_cpu_that_was_away_is_listened_to_again() {
+    let is_there = fs::read_to_string(SecondCpu::SWITCH).is_ok_and(|state| state.trim() == "1");
+    if !is_there {
+        println!("no second CPU that can go");
+        return;
+    }
+    let mut feed = ProcFeed::open(FeedOptions::default()).unwrap();
+    let cpu = SecondCpu;
+    let mut follow = |goes: bool, comes: bool| -> (bool, usize) {
+        if goes {
+            SecondCpu::switch(false);
+        }
+        if comes {
+            SecondCpu::switch(true);
+        }
+        let mut out = Vec::new();
+        let has_changed = feed.follow_cpus(&mut out).unwrap();
+        let is_loss = |record: &&ProcRecord| matches!(record.what, ProcChange::Lost { .. });
+        let losses = out.iter().filter(is_loss).count();
+        out.clear();
+        let child = Command::new("taskset").args(["-c", "0,1", "true"]).status();
+        assert!(child.unwrap().success());
+        if comes || !goes {
+            let mut child = Command::new("taskset");
+            let mut child = child.args(["-c", "1", "true"]).spawn().unwrap();
+            let pid = child.id();
+            child.wait().unwrap();
+            feed.drain(&mut out);
+            let is_exec = |record: &&ProcRecord| {
+                record.pid == pid
+                    && matches!(&record.what, ProcChange::Comm { comm, exec: true } if comm.as_bytes() == b"true")
+            };
+            assert_eq!(
+                out.iter().filter(is_exec).count(),
+                1,
+                "goes {goes}, comes {comes}"
+            );
+        }
+        (has_changed, losses)
+    };
+    // Nothing happened; away and back between two looks; away for one; back; nothing.
+    assert_eq!(follow(false, false), (false, 0));
+    assert_eq!(follow(true, true), (true, 1));
+    assert_eq!(follow(true, false), (true, 0));
+    assert_eq!(follow(false, true), (true, 1));
+    assert_eq!(follow(false, false), (false, 0));
+    drop(cpu);
 }
 
 fn changes_of_user_are_seen() {

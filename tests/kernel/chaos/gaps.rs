@@ -131,7 +131,7 @@ impl Gaps {
         for gap in self
             .0
             .iter()
-            .filter(|gap| chronicle.is_clock_sane(gap.span.to))
+            .filter(|gap| chronicle.is_clock_sane(gap.span.to.max(gap.span.from)))
         {
             let may_lose = |fault: &Fault| match fault {
                 Fault::Down => gap.cause == "downtime",

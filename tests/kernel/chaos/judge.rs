@@ -29,6 +29,8 @@ pub(crate) struct Figures {
     pub(crate) unsure: usize,
     pub(crate) ambiguous: usize,
     pub(crate) unknown: usize,
+    /// Renames whose other side nobody could place.
+    pub(crate) one_sided: usize,
     /// Said to be at one of two places, and of these, told at the wrong one.
     pub(crate) adrift: usize,
     pub(crate) elsewhere: usize,
@@ -153,7 +155,8 @@ impl<'a> Judge<'a> {
         gaps
     }
 
-    /// Finds the operation of each line; those that say that they may be at another place, and are, are left.
+    /// Finds the operation of each line; left are those that say that they may be at another place, and those that
+    /// do not know the other side.
     fn assign(&mut self, index: &Index<'a>) -> Vec<usize> {
         let me = std::process::id();
         let mut adrift = Vec::new();
@@ -169,7 +172,7 @@ impl<'a> Judge<'a> {
             self.figures.adrift += usize::from(line.is_adrift);
             let key = (line.kind, line.path.as_slice(), line.other.as_deref());
             match index.get(&key) {
-                None if line.is_adrift => adrift.push(position),
+                None if line.is_adrift || is_one_sided(line) => adrift.push(position),
                 None => {
                     let text = format!("{} {}", line.attribution, line.show());
                     self.report.add("never happened", text);
@@ -185,24 +188,31 @@ impl<'a> Judge<'a> {
         let mut free: HashMap<_, Vec<usize>> = HashMap::new();
         for (at, (_, due)) in self.ledger.dues.iter().enumerate() {
             if self.at[at].is_none() && self.told[at] != Told::Never {
-                let names = (last_name(&due.path), due.other.as_deref().map(last_name));
-                let key = (due.kind, names, self.doer(at).pid);
+                let key = (due.kind, last_name(&due.path), self.doer(at).pid);
                 free.entry(key).or_default().push(at);
             }
         }
+        let dues = &self.ledger.dues;
         for position in lines {
             let line = &self.lines[position];
-            let names = (last_name(&line.path), line.other.as_deref().map(last_name));
-            match free
-                .get_mut(&(line.kind, names, line.pid))
-                .and_then(Vec::pop)
-            {
-                Some(due) => {
-                    self.at[due] = Some(position);
-                    self.figures.elsewhere += 1;
-                }
-                None => self.report.add("never happened anywhere", line.show()),
-            }
+            let other = line.other.as_deref().map(last_name);
+            let fits = |due: &usize| {
+                let due = &dues[*due].1;
+                (line.is_adrift || due.path == line.path)
+                    && (is_one_sided(line) || due.other.as_deref().map(last_name) == other)
+            };
+            let likely = free.get_mut(&(line.kind, last_name(&line.path), line.pid));
+            let found = likely.and_then(|likely| {
+                let at = likely.iter().rposition(fits)?;
+                Some(likely.swap_remove(at))
+            });
+            let Some(due) = found else {
+                self.report.add("never happened anywhere", line.show());
+                continue;
+            };
+            self.at[due] = Some(position);
+            self.figures.elsewhere += usize::from(dues[due].1.path != line.path);
+            self.figures.one_sided += usize::from(is_one_sided(line));
         }
     }
 
@@ -517,6 +527,11 @@ struct Mark {
     number: u32,
     first: usize,
     last: usize,
+}
+
+/// A rename of which a line tells one side only, though the other has to be known as well.
+fn is_one_sided(line: &Line) -> bool {
+    line.other.is_none() && matches!(line.kind, "MOVED_FROM" | "MOVED_TO")
 }
 
 fn last_name(path: &[u8]) -> &[u8] {
