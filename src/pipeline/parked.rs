@@ -45,7 +45,17 @@ impl Parked {
 /// and the records about its end carry its handle only.
 #[derive(Debug, Default)]
 pub(super) struct Replaced {
-    pub(super) places: Vec<(u32, NodeId, Box<[u8]>)>,
+    pub(super) places: Vec<ReplacedPlace>,
+}
+
+#[derive(Debug)]
+pub(super) struct ReplacedPlace {
+    pid: u32,
+    dir: NodeId,
+    name: Box<[u8]>,
+    moved: HandleKey,
+    /// Whose records came next: what was replaced is told of first, so no other object was.
+    object: Option<HandleKey>,
 }
 
 impl Replaced {
@@ -53,22 +63,35 @@ impl Replaced {
         self.places.clear();
     }
 
-    pub(super) fn note(&mut self, pid: u32, dir: NodeId, name: &[u8]) {
+    pub(super) fn note(&mut self, pid: u32, (dir, name): (NodeId, &[u8]), moved: HandleKey) {
         self.end(pid);
         if self.places.len() >= 64 {
             self.places.remove(0);
         }
-        self.places.push((pid, dir, name.into()));
+        self.places.push(ReplacedPlace {
+            pid,
+            dir,
+            name: name.into(),
+            moved,
+            object: None,
+        });
     }
 
     pub(super) fn end(&mut self, pid: u32) {
-        self.places.retain(|(other, ..)| *other != pid);
+        self.places.retain(|place| place.pid != pid);
     }
 
-    pub(super) fn find(&self, pid: u32) -> Option<(NodeId, Box<[u8]>)> {
-        self.places
-            .iter()
-            .find(|(other, ..)| *other == pid)
-            .map(|(_, dir, name)| (*dir, name.clone()))
+    /// Takes note of an object whose link count changed, or that ended, by that process.
+    pub(super) fn bind(&mut self, pid: u32, object: HandleKey) {
+        let place = self.places.iter_mut().find(|place| place.pid == pid);
+        if let Some(place) = place.filter(|place| place.moved != object) {
+            place.object.get_or_insert(object);
+        }
+    }
+
+    pub(super) fn find(&self, pid: u32, object: &HandleKey) -> Option<(NodeId, &[u8])> {
+        let place = self.places.iter().find(|place| place.pid == pid)?;
+        let is_it = place.object.as_ref().is_none_or(|bound| bound == object);
+        is_it.then_some((place.dir, &place.name))
     }
 }

@@ -145,6 +145,14 @@ impl Pipeline {
             },
             _ => self.location(rec),
         };
+        if let (Object::File(number), None, true) = (
+            rec.object,
+            rec.at,
+            kinds & (bits::ATTRIB | bits::DELETE_SELF) != 0,
+        ) {
+            let key = self.window.files[number as usize].key;
+            self.replaced.bind(rec.pid, key);
+        }
         let (deed, kinds, paths) = self.true_deed(rec, kinds, location.as_ref(), deed);
         let Some(location) = paths.map(Location::Paths).or(location) else {
             if let Object::File(number) = rec.object {
@@ -233,10 +241,10 @@ impl Pipeline {
         if let Some(at) = honest.and_then(|rec| rec.at) {
             return Some(self.entry(at));
         }
-        if let Some((dir, name)) = self.replaced.find(rec.pid) {
+        if let Some((dir, name)) = self.replaced.find(rec.pid, &file.key) {
             return Some(Location::Entry {
                 dir,
-                name: name.as_ref().into(),
+                name: name.into(),
                 seen: None,
             });
         }
@@ -346,7 +354,8 @@ impl Pipeline {
             let Self {
                 replaced, window, ..
             } = self;
-            replaced.note(rec.pid, to.dir, window.name(to.name));
+            let moved = window.files[number as usize].key;
+            replaced.note(rec.pid, (to.dir, window.name(to.name)), moved);
         }
         if self.is_left_out(deed.pid, deed.span.to) {
             self.counts.own += 1;

@@ -137,3 +137,27 @@ fn a_move_that_was_read_before_the_next_rename_stays_in_front_of_it() {
     ]);
     assert_eq!(moves(&told), ["MOVE_SELF /m/d p", "MOVE_SELF /m/e p"]);
 }
+
+#[test]
+fn only_the_first_that_ends_behind_a_rename_was_replaced_by_it() {
+    let mut bench = Bench::everything();
+    let told = bench.read(&[
+        rename(0, P, ("top", "new"), ("top", "old"), "moved"),
+        alone(bits::ATTRIB | bits::DELETE_SELF, P, "replaced"),
+        alone(bits::MOVE_SELF, P, "moved"),
+        // Its DELETE has not been read yet.
+        alone(bits::ATTRIB | bits::DELETE_SELF, P, "other"),
+    ]);
+    assert_eq!(
+        told[2..],
+        [
+            "ATTRIB /m/old p",
+            "DELETE_SELF /m/old p",
+            "MOVE_SELF /m/old p"
+        ]
+    );
+    assert_eq!(
+        bench.read(&[entry(bits::DELETE, P, "top", "x", "other")]),
+        ["ATTRIB /m/x p", "DELETE_SELF /m/x p", "DELETE /m/x p"]
+    );
+}
