@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::Pipeline;
 use super::tell::Location;
-use super::window::{At, WindowFile};
+use super::window::At;
 use crate::dir_cache::files::KnownFile;
 
 /// What the table would know of a file that is gone.
@@ -125,21 +125,21 @@ impl Pipeline {
             window,
             ..
         } = self;
-        let WindowFile { key, brief, .. } = window.files[number as usize];
-        let file = &mut window.files[number as usize];
-        match brief {
+        let file = &window.files[number as usize];
+        let key = file.key;
+        match file.brief {
             Some(Brief {
                 at: last,
                 also: None,
                 is_lost,
             }) => {
-                let is_lost = is_lost || window.is_same(last, at);
-                let brief = Brief {
-                    at: last,
-                    also: None,
-                    is_lost,
-                };
-                window.files[number as usize].brief = Some(brief);
+                if !is_lost && window.is_same(last, at) {
+                    window.files[number as usize].brief = Some(Brief {
+                        at: last,
+                        also: None,
+                        is_lost: true,
+                    });
+                }
                 return;
             }
             Some(Brief {
@@ -149,7 +149,7 @@ impl Pipeline {
             }) => {
                 // Of a file with two names the kernel can tell the end twice, once for each in its cache,
                 // and the second when this window is over.
-                file.brief = None;
+                window.files[number as usize].brief = None;
                 for at in [first, last] {
                     files.see(tree, &key, at.dir, window.name(at.name));
                 }

@@ -176,6 +176,7 @@ impl Pipeline {
         if let (Object::File(number), Some(at), true) =
             (rec.object, rec.at, kinds & bits::DELETE != 0)
         {
+            self.window.files[number as usize].unnamed_by = Some(rec.place);
             self.lose_name(number, at);
         }
     }
@@ -248,9 +249,12 @@ impl Pipeline {
                 seen: None,
             });
         }
-        // A link count changes as a name comes or goes, whose record stands behind this one; what else is
-        // told of a file without a name is told of one that is open still.
-        lost.filter(|_| rec.mask & bits::ATTRIB == 0 || self.ends.has_ended(&file.key))
+        // A link count changes as a name comes or goes, whose record stands behind this one, or was merged into
+        // one in front of it; what else is told of a file without a name is told of one that is open still.
+        let by = file.unnamed_by.map(|by| &self.window.recs[by as usize]);
+        let is_its_own = by.is_some_and(|by| !expand::is_over_before(&self.window, by, rec));
+        let waits = rec.mask & bits::ATTRIB != 0 && !is_its_own && !self.ends.has_ended(&file.key);
+        lost.filter(|_| !waits)
     }
 
     fn park(&mut self, number: u32, kinds: u64, deed: Deed) {

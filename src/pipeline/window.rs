@@ -87,6 +87,8 @@ pub(super) struct WindowFile {
     pub(super) brief: Option<Brief>,
     /// The name in what was told last, for when the table of files had no room to keep it.
     pub(super) told: Option<At>,
+    /// The record of the window that took a name from it last.
+    pub(super) unnamed_by: Option<u32>,
 }
 
 /// Which filesystem number belongs to the fsid of a record, for each group of marks.
@@ -362,6 +364,7 @@ impl Window {
                 is_held: false,
                 brief: None,
                 told: None,
+                unnamed_by: None,
             });
             files.len() as u32 - 1
         });

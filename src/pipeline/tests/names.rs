@@ -161,3 +161,21 @@ fn only_the_first_that_ends_behind_a_rename_was_replaced_by_it() {
         ["ATTRIB /m/x p", "DELETE_SELF /m/x p", "DELETE /m/x p"]
     );
 }
+
+#[test]
+fn an_end_that_is_told_behind_its_removal_has_the_name_that_was_removed() {
+    let mut bench = Bench::everything();
+    // The removal was merged into the record of the making; what lies between waits for a place.
+    let removed = entry(bits::CREATE | bits::DELETE, P, "top", "f", "file");
+    assert_eq!(
+        bench.read(&[
+            removed,
+            waits(),
+            alone(bits::ATTRIB | bits::DELETE_SELF, P, "file"),
+        ]),
+        ["CREATE /m/f p", "DELETE /m/f p"]
+    );
+    let told = bench.read(&[removal_of_gone()]);
+    assert!(told.contains(&"ATTRIB /m/f p".to_owned()), "{told:?}");
+    assert!(told.contains(&"DELETE_SELF /m/f p".to_owned()), "{told:?}");
+}
