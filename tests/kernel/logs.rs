@@ -235,9 +235,15 @@ fn stopped_on_a_full_disk() {
     recorder.says("are lost");
     assert!(home.journal_of("STOP").is_empty());
     make_room(&home);
+    let compared = home.journal_of("INFERRED").len();
     let recorder = home.start();
     let starts = home.journal_of("START");
     assert_eq!(starts.last().unwrap()["after_crash"], true, "{starts:?}");
+    // An end that comes before leaves the rest to the next start.
+    let told = until(PATIENCE, || {
+        (home.journal_of("INFERRED").len() > compared).then_some(())
+    });
+    assert!(told.is_some(), "{}", recorder.said());
     recorder.stop();
     assert_eq!(home.journal_of("STOP").len(), 1);
     // What was not written then is found out now.
