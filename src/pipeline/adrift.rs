@@ -61,12 +61,13 @@ impl Pipeline {
     /// Which bits of a record may have happened behind a rename above it that is told later.
     pub(super) fn bits_adrift(&self, rec: &Rec, step: Step) -> u64 {
         let moves = &self.window.dir_moves;
-        let (Some(at), true) = (rec.at, expand::is_merged(rec)) else {
-            return 0;
-        };
-        if moves.is_empty() && self.behind_loss.is_empty() || rec.mask & bits::RENAME != 0 {
+        if moves.is_empty() && self.behind_loss.is_empty() {
             return 0;
         }
+        let is_open = expand::is_merged(rec) && rec.mask & bits::RENAME == 0;
+        let Some(at) = rec.at.filter(|_| is_open) else {
+            return 0;
+        };
         let mut order = bits::POSSIBLE_ORDER.into_iter().map(bits::bit_of);
         let first = order.find(|bit| rec.mask & bit != 0).unwrap_or(0);
         let late = step.bits & !first & !step.placed;

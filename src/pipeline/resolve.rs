@@ -4,7 +4,7 @@
 //! empty, and only what no record read since contradicts is believed: whatever happened between
 //! the event and the answer is in the queue by then.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
 
 use super::probe::{Probe, Whereabouts};
@@ -133,16 +133,19 @@ impl Pipeline {
 
     /// Places directories that ended without a removal: a rename over an empty one is in front of its end.
     fn place_overwritten(&mut self, now: u64) {
-        let is_late = |awaited: &Awaited| now >= awaited.until && self.tree.is_unknown(awaited.dir);
+        let is_late =
+            |awaited: &&Awaited| now >= awaited.until && self.tree.is_unknown(awaited.dir);
+        let late = self.awaited.iter().filter(is_late);
+        let late: HashSet<NodeId> = late.map(|awaited| awaited.dir).collect();
         // A removal behind a loss may be lost itself.
-        if !self.behind_loss.is_empty() || !self.awaited.iter().any(is_late) {
+        if !self.behind_loss.is_empty() || late.is_empty() {
             return;
         }
         let mut last: HashMap<u32, &Rec> = HashMap::new();
         for rec in &self.window.recs {
             if let (Object::Dir(dir), None, true) =
                 (rec.object, rec.at, rec.mask & OVERWRITTEN == OVERWRITTEN)
-                && self.awaited.iter().any(|awaited| awaited.dir == dir)
+                && late.contains(&dir)
                 && self.tree.is_unknown(dir)
                 && let Some(to) = last.get(&rec.pid).and_then(|before| before.to)
             {

@@ -5,13 +5,13 @@
 //! rename is in none. So wherever a directory came back within one window, it is looked up, and
 //! what is missing is told as inferred.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
 
 use super::expand;
 use super::probe::{Probe, Whereabouts};
 use super::tell::{Deed, Location};
-use super::window::{At, Object, Rec, Window};
+use super::window::{At, Object, Rec};
 use super::{Outcome, Pipeline};
 use crate::dir_cache::{NodeId, Place};
 use crate::event::EventType;
@@ -19,10 +19,14 @@ use crate::event::EventType;
 /// The renames of directories in the window, as far as a return has to be noticed.
 #[derive(Debug, Default)]
 pub(super) struct Moved {
-    /// The places that each directory left, and by which record.
-    left: HashMap<NodeId, SmallVec<[(Spot, Rec); 1]>>,
-    /// Directories that came back to one of these, and the deed.
+    /// The places that each directory left, and by which record it did last.
+    left: HashMap<(NodeId, Spot), Rec>,
+    /// From where to where each went.
+    went: HashSet<(NodeId, Spot, Spot)>,
+    /// Directories that came back to a place they had left, and the deed, in their order.
     returned: Vec<(NodeId, Deed)>,
+    /// The same, to be looked up.
+    known: HashSet<NodeId>,
 }
 
 /// A directory and a name in it.
@@ -31,12 +35,8 @@ type Spot = (NodeId, SmallVec<[u8; 32]>);
 impl Moved {
     /// Whether a rename from `was` to `is` can have been added to a record of the window: to one of the same two
     /// places. Where a directory is found elsewhere after several, nobody knows which way it went.
-    fn can_hide(&self, window: &Window, dir: NodeId, was: &Spot, is: &Spot) -> bool {
-        let left = self.left.get(&dir);
-        left.into_iter().flatten().any(|(from, rec)| {
-            let led = |to: At| (to.dir, window.name(to.name)) == (is.0, &is.1[..]);
-            from == was && rec.to.is_some_and(led)
-        })
+    fn can_hide(&self, dir: NodeId, was: &Spot, is: &Spot) -> bool {
+        self.went.contains(&(dir, was.clone(), is.clone()))
     }
 }
 
@@ -46,18 +46,22 @@ impl Pipeline {
         let (Some(at), Some(to)) = (rec.at, rec.to) else {
             return;
         };
-        let from = (at.dir, SmallVec::from_slice(self.window.name(at.name)));
-        let (parent, name) = (to.dir, self.window.name(to.name));
-        let left = self.moved.left.entry(dir).or_default();
+        let spot = |at: At| -> Spot { (at.dir, SmallVec::from_slice(self.window.name(at.name))) };
+        let (from, to) = (spot(at), spot(to));
+        let Moved {
+            left,
+            went,
+            returned,
+            known,
+        } = &mut self.moved;
         // The kernel adds nothing to a record that has been read.
-        let is_back = left.iter().any(|((in_parent, called), before)| {
-            (*in_parent, &called[..]) == (parent, name)
-                && !expand::is_over_before(&self.window, before, rec)
-        });
-        left.push((from, *rec));
+        let before = left.get(&(dir, to.clone()));
+        let is_back =
+            before.is_some_and(|before| !expand::is_over_before(&self.window, before, rec));
+        left.insert((dir, from.clone()), *rec);
+        went.insert((dir, from, to));
         self.adrift.set(dir, is_back);
-        let returned = &mut self.moved.returned;
-        if is_back && !returned.iter().any(|(other, _)| *other == dir) {
+        if is_back && known.insert(dir) {
             returned.push((dir, deed));
         }
     }
@@ -81,9 +85,7 @@ impl Pipeline {
         }
         self.tree.put(dir, is.0, &is.1);
         self.routes.clear();
-        if self.moved.can_hide(&self.window, dir, &was, &is)
-            && !self.is_left_out(deed.pid, deed.span.to)
-        {
+        if self.moved.can_hide(dir, &was, &is) && !self.is_left_out(deed.pid, deed.span.to) {
             self.tell_inferred_move(was, is, deed, sink);
         }
     }
@@ -126,7 +128,7 @@ impl Pipeline {
             self.routes.clear();
             if self.is_left_out(deed.pid, deed.span.to) {
                 self.counts.own += 1;
-            } else if moved.can_hide(&self.window, dir, &was, &is) {
+            } else if moved.can_hide(dir, &was, &is) {
                 self.tell_inferred_move(was, is, deed, sink);
             }
         }

@@ -179,3 +179,23 @@ fn an_end_that_is_told_behind_its_removal_has_the_name_that_was_removed() {
     assert!(told.contains(&"ATTRIB /m/f p".to_owned()), "{told:?}");
     assert!(told.contains(&"DELETE_SELF /m/f p".to_owned()), "{told:?}");
 }
+
+#[test]
+fn a_removal_that_may_still_come_is_waited_for_while_another_is_given_up() {
+    let end = bits::ATTRIB | bits::DELETE_SELF | bits::ONDIR;
+    let mut bench = Bench::everything();
+    bench.read(&[
+        rename(bits::ONDIR, P, ("top", "new"), ("top", "old"), "D"),
+        alone(end, P, "replaced"),
+    ]);
+    bench.now += 90_000_000;
+    bench.read(&[
+        rename(bits::ONDIR, Q, ("top", "x"), ("top", "y"), "E"),
+        alone(end, Q, "removed"),
+    ]);
+    bench.now += 20_000_000;
+    let told = bench.read(&[]);
+    assert_eq!(told[..2], ["ATTRIB /m/old p", "DELETE_SELF /m/old p"]);
+    let told = bench.read(&[entry(bits::DELETE | bits::ONDIR, Q, "top", "z", "removed")]);
+    assert!(told.contains(&"DELETE_SELF /m/z q".to_owned()), "{told:?}");
+}
