@@ -35,7 +35,7 @@ use crate::monitored::path::quoted;
 use crate::monitored::{GroupName, Store, Watch, WatchSet};
 use crate::pipeline::{Loss, Outcome};
 use crate::socket::proto::{ErrorKind, NO_SUCH_GROUP, NO_SUCH_PATH, Reply};
-use crate::sys::clock;
+use crate::sys::{clock, memory};
 
 pub use account::say_bad_lines;
 
@@ -247,6 +247,7 @@ impl Core {
     /// Works until a message says stop; returns why.
     pub fn run(&mut self, inbox: &Receiver<Message>) -> String {
         self.trimmer.follow(&self.config.logging);
+        memory::give_back();
         loop {
             let message = match self.due() {
                 None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
