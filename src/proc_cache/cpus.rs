@@ -21,6 +21,7 @@ pub(super) struct Cpus {
     uevents: Option<Uevents>,
     /// How long the machine has been suspended.
     slept: u64,
+    /// When it was last looked, before anything was found.
     looked_at: u64,
 }
 
@@ -28,13 +29,14 @@ impl Cpus {
     pub(super) fn new(online: &Path) -> io::Result<Self> {
         // Before the list is read, so that nothing falls in between.
         let uevents = Uevents::open().ok();
+        let looked_at = clock::monotonic();
         let list = fs::read_to_string(online)?;
         Ok(Self {
             most: numbers(&list).len(),
             list,
             uevents,
             slept: slept(),
-            looked_at: clock::monotonic(),
+            looked_at,
         })
     }
 
@@ -43,8 +45,13 @@ impl Cpus {
         numbers(&self.list)
     }
 
+    /// When it was last looked: those online then were there until then.
+    pub(super) fn looked_at(&self) -> u64 {
+        self.looked_at
+    }
+
     /// Whether any may have gone or come since the last time, or it is time to look in any case.
-    pub(super) fn is_suspicious(&mut self) -> bool {
+    pub(super) fn is_suspicious(&mut self, online: &Path) -> bool {
         let is_cpu = |text: &[u8]| {
             let path = text.split(|byte| *byte == b'@').nth(1);
             path.is_some_and(|path| path.starts_with(b"/devices/system/cpu/cpu"))
@@ -57,13 +64,17 @@ impl Cpus {
         let has_slept = slept.abs_diff(self.slept) > LONGER_THAN_READING_CLOCKS;
         self.slept = slept;
         let is_due = clock::monotonic() - self.looked_at > EVERY;
-        told || has_slept || is_due || numbers(&self.list).len() < self.most
+        // The list alone: to ask the rings is work for every CPU, and one may stay away for good.
+        let is_changed = || fs::read_to_string(online).is_ok_and(|list| list != self.list);
+        let is_back = || numbers(&self.list).len() < self.most && is_changed();
+        told || has_slept || is_due || is_back()
     }
 
     /// Looks who is online.
     pub(super) fn look(&mut self, online: &Path) -> io::Result<Vec<u32>> {
+        let looked_at = clock::monotonic();
         self.list = fs::read_to_string(online)?;
-        self.looked_at = clock::monotonic();
+        self.looked_at = looked_at;
         let online = self.online();
         self.most = self.most.max(online.len());
         Ok(online)
@@ -109,14 +120,13 @@ mod tests {
         fs::write(&list, "0-1\n").unwrap();
         let mut cpus = Cpus::new(&list).unwrap();
         assert_eq!(cpus.look(&list).unwrap(), [0, 1]);
-        assert!(!cpus.is_suspicious());
+        assert!(!cpus.is_suspicious(&list));
         fs::write(&list, "0\n").unwrap();
         assert_eq!(cpus.look(&list).unwrap(), [0]);
-        assert!(cpus.is_suspicious());
-        assert_eq!(cpus.look(&list).unwrap(), [0]);
-        assert!(cpus.is_suspicious());
+        assert!(!cpus.is_suspicious(&list));
         fs::write(&list, "0-1\n").unwrap();
+        assert!(cpus.is_suspicious(&list));
         assert_eq!(cpus.look(&list).unwrap(), [0, 1]);
-        assert!(!cpus.is_suspicious());
+        assert!(!cpus.is_suspicious(&list));
     }
 }

@@ -367,10 +367,14 @@ impl ProcFeed {
     /// What ran on a CPU before its new ring was there, nobody saw: that is a loss. `true` says that the poll set
     /// has changed.
     pub fn follow_cpus(&mut self, out: &mut Vec<ProcRecord>) -> io::Result<bool> {
-        if self.rings.is_empty() || !self.cpus.is_suspicious() {
+        let list = &self.options.online_cpus;
+        if self.rings.is_empty() || !self.cpus.is_suspicious(list) {
             return Ok(false);
         }
-        let online = self.cpus.look(&self.options.online_cpus)?;
+        // Every ring that is there was on by then. It may have been drained since it went off, and before anybody
+        // heard of that.
+        let since = self.cpus.looked_at();
+        let online = self.cpus.look(list)?;
         // A CPU that was away for a moment is there as before, and its ring is switched off.
         let is_good = |open: &OpenRing| online.contains(&open.ring.cpu()) && open.ring.is_on();
         let good: Vec<bool> = self.rings.iter().map(is_good).collect();
@@ -381,7 +385,6 @@ impl ProcFeed {
         if new.is_empty() && good.iter().all(|good| *good) {
             return Ok(false);
         }
-        let since = self.rings.iter().map(|open| open.drained_at).min();
         // What a dead CPU left behind is handed out before its ring is closed; only then is there room for others.
         self.drain(out);
         self.rings.retain(|open| known.contains(&open.ring.cpu()));
@@ -392,10 +395,7 @@ impl ProcFeed {
                 time: clock::monotonic(),
                 pid: 0,
                 tid: 0,
-                what: ProcChange::Lost {
-                    count: 0,
-                    since: since.unwrap_or_default(),
-                },
+                what: ProcChange::Lost { count: 0, since },
             });
         }
         Ok(true)
