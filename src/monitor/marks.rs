@@ -62,7 +62,14 @@ impl Dialect {
             Self::Modern => bits::MOVED_FROM | bits::MOVED_TO,
             Self::Legacy => 0,
         };
-        self.upkeep() | bits::mask_of(types) & !told_by_rename
+        let wanted = bits::mask_of(types) & !told_by_rename;
+        // What a rename replaced is told apart from what else has ended by the change of its link count.
+        let before_an_end = if wanted & bits::DELETE_SELF != 0 {
+            bits::ATTRIB
+        } else {
+            0
+        };
+        self.upkeep() | wanted | before_an_end
     }
 }
 
@@ -347,6 +354,13 @@ mod tests {
         assert_eq!(programs(&watches(&[])), []);
         assert_eq!(programs(&watches(&[("/opt", true, &[])]))[0].dev, (8, 1));
         assert_ne!(Dialect::Modern.mask(TypeSet::EMPTY) & bits::OPEN_EXEC, 0);
+    }
+
+    #[test]
+    fn an_end_is_asked_for_with_what_comes_before_it() {
+        let mask = |kind| Dialect::Modern.mask(TypeSet::EMPTY.with(kind));
+        assert_ne!(mask(EventType::DeleteSelf) & bits::ATTRIB, 0);
+        assert_eq!(mask(EventType::Create) & bits::ATTRIB, 0);
     }
 
     #[test]

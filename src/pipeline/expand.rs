@@ -204,10 +204,6 @@ fn last_use_of_removed(window: &Window, end: usize) -> HashMap<NodeId, u32> {
     last
 }
 
-/// How far the chain of one file's records is followed: enough for any real file, and a file that
-/// thousands of processes share does not make the whole window quadratic.
-pub(super) const CHAIN: usize = 64;
-
 struct View<'a> {
     window: &'a Window,
     end: u32,
@@ -216,14 +212,8 @@ struct View<'a> {
 
 impl View<'_> {
     fn later_of_same<'a>(&'a self, rec: &Rec) -> impl Iterator<Item = (u32, &'a Rec)> {
-        let mut next = rec.next_same;
-        std::iter::from_fn(move || {
-            let index = Some(next).filter(|next| *next != 0 && *next < self.end)?;
-            let rec = &self.window.recs[index as usize];
-            next = rec.next_same;
-            Some((index, rec))
-        })
-        .take(CHAIN)
+        let told_now = |(index, _): &(u32, &Rec)| *index < self.end;
+        self.window.later_of_same(rec).take_while(told_now)
     }
 
     fn is_at(&self, at: Option<At>, place: At) -> bool {

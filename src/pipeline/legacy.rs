@@ -89,7 +89,7 @@ impl Window {
             // Its old place is stated when the batch, which holds the names, is in the window.
             self.recs[index as usize].object = Object::Dir(dir);
         } else if let Some(key) = file {
-            let object = self.file(index, key, true);
+            let object = self.file(index, key);
             self.recs[index as usize].object = object;
         }
     }
@@ -169,18 +169,13 @@ impl Window {
         for index in self.next..self.recs.len() {
             let rec = &mut self.recs[index];
             rec.next_same = 0;
-            let named = rec.at.is_some();
             let Object::File(file) = rec.object else {
                 continue;
             };
             if let Some(before) = last.insert(file, index as u32) {
                 self.recs[before as usize].next_same = index as u32;
             }
-            let file = &mut self.files[file as usize];
-            file.last = index as u32;
-            if named && file.first_named.is_none_or(|first| first > index as u32) {
-                file.first_named = Some(index as u32);
-            }
+            self.files[file as usize].last = index as u32;
         }
     }
 

@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 use super::Counts;
 use super::tell::Deed;
 use crate::dir_cache::NodeId;
+use crate::fid_parser::bits;
 use crate::fid_parser::raw::HandleKey;
 
 /// Records that name only a file of which nothing is known yet; its DELETE or CREATE comes next.
@@ -89,9 +90,15 @@ impl Replaced {
         }
     }
 
-    pub(super) fn find(&self, pid: u32, object: &HandleKey) -> Option<(NodeId, &[u8])> {
+    /// Where an object was that a rename of that process replaced, when a record with this mask tells of it.
+    ///
+    /// What was replaced is told of by the change of its link count first; an end alone is that of something else.
+    pub(super) fn find(&self, pid: u32, object: &HandleKey, mask: u64) -> Option<(NodeId, &[u8])> {
         let place = self.places.iter().find(|place| place.pid == pid)?;
-        let is_it = place.object.as_ref().is_none_or(|bound| bound == object);
+        let is_it = match &place.object {
+            Some(bound) => bound == object,
+            None => mask & bits::ATTRIB != 0,
+        };
         is_it.then_some((place.dir, &place.name))
     }
 }

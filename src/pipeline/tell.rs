@@ -6,7 +6,7 @@ use smallvec::{SmallVec, smallvec};
 
 use super::ends::Paths;
 use super::enrich::Told;
-use super::expand::{self, CHAIN, Step};
+use super::expand::{self, Step};
 use super::nameless;
 use super::parked::{PARKED_AT_MOST, ParkedRecord};
 use super::probe::Probe;
@@ -145,11 +145,8 @@ impl Pipeline {
             },
             _ => self.location(rec),
         };
-        if let (Object::File(number), None, true) = (
-            rec.object,
-            rec.at,
-            kinds & (bits::ATTRIB | bits::DELETE_SELF) != 0,
-        ) {
+        if let (Object::File(number), None, true) = (rec.object, rec.at, kinds & bits::ATTRIB != 0)
+        {
             let key = self.window.files[number as usize].key;
             self.replaced.bind(rec.pid, key);
         }
@@ -206,17 +203,9 @@ impl Pipeline {
 
     /// The name whose removal, later in the window, ends an object that may have several.
     fn last_name(&self, rec: &Rec) -> Option<Location> {
-        let mut next = rec.next_same;
-        let mut last = None;
-        for _ in 0..CHAIN {
-            let Some(later) = self.window.recs.get(next as usize).filter(|_| next != 0) else {
-                break;
-            };
-            if later.mask & bits::DELETE != 0 {
-                last = later.at.or(last);
-            }
-            next = later.next_same;
-        }
+        let later = self.window.later_of_same(rec);
+        let removals = later.filter(|(_, later)| later.mask & bits::DELETE != 0);
+        let last = removals.filter_map(|(_, removal)| removal.at).last();
         last.map(|at| self.entry(at))
     }
 
@@ -232,17 +221,12 @@ impl Pipeline {
         if let Some(told) = file.told.filter(|_| lost.is_none()) {
             return Some(self.entry(told));
         }
-        let named = std::iter::successors(file.first_named, |index| {
-            Some(self.window.recs[*index as usize].next_same).filter(|next| *next != 0)
-        });
-        let honest = named
-            .skip_while(|index| *index < rec.place)
-            .map(|index| &self.window.recs[index as usize])
-            .find(|rec| rec.at.is_some() && !nameless::is_suspect(&self.window, rec));
+        let mut later = self.window.later_of_same(rec).map(|(_, later)| later);
+        let honest = later.find(|rec| rec.at.is_some() && !nameless::is_suspect(&self.window, rec));
         if let Some(at) = honest.and_then(|rec| rec.at) {
             return Some(self.entry(at));
         }
-        if let Some((dir, name)) = self.replaced.find(rec.pid, &file.key) {
+        if let Some((dir, name)) = self.replaced.find(rec.pid, &file.key, rec.mask) {
             return Some(Location::Entry {
                 dir,
                 name: name.into(),

@@ -77,8 +77,6 @@ pub(super) struct Exec {
 pub(super) struct WindowFile {
     pub(super) key: HandleKey,
     pub(super) last: u32,
-    /// The first record that names it.
-    pub(super) first_named: Option<u32>,
     /// Its DELETE_SELF is in the window: it cannot be asked for anything any more.
     pub(super) is_gone: bool,
     /// The recorder held it open at its end: more can be told of it in the next window.
@@ -140,6 +138,18 @@ impl Window {
     pub(super) fn is_same(&self, one: At, other: At) -> bool {
         one.dir == other.dir
             && (one.name == other.name || self.name(one.name) == self.name(other.name))
+    }
+
+    /// The records about the same file behind that one, with their places; not all where there are many.
+    pub(super) fn later_of_same<'a>(&'a self, rec: &Rec) -> impl Iterator<Item = (u32, &'a Rec)> {
+        let mut next = rec.next_same;
+        std::iter::from_fn(move || {
+            let index = Some(next).filter(|next| *next != 0)?;
+            let rec = &self.recs[index as usize];
+            next = rec.next_same;
+            Some((index, rec))
+        })
+        .take(CHAIN)
     }
 
     pub(super) fn wall(&self, rec: &Rec) -> WallTime {
@@ -262,7 +272,7 @@ impl Window {
         let object = match (itself, event.object) {
             (Some(entry), _) => Object::Dir(self.directory(tree, fs, &entry.dir)),
             (None, Some(fid)) if on_dir => Object::Dir(tree.intern(&key(fs, &fid))),
-            (None, Some(fid)) => self.file(index, key(fs, &fid), at.is_some() || to.is_some()),
+            (None, Some(fid)) => self.file(index, key(fs, &fid)),
             (None, None) => Object::None,
         };
         let rec = Rec {
@@ -348,7 +358,7 @@ impl Window {
         dir
     }
 
-    pub(super) fn file(&mut self, index: u32, key: HandleKey, named: bool) -> Object {
+    pub(super) fn file(&mut self, index: u32, key: HandleKey) -> Object {
         let Self {
             file_index,
             files,
@@ -359,7 +369,6 @@ impl Window {
             files.push(WindowFile {
                 key,
                 last: index,
-                first_named: None,
                 is_gone: false,
                 is_held: false,
                 brief: None,
@@ -373,12 +382,13 @@ impl Window {
             recs[file.last as usize].next_same = index;
             file.last = index;
         }
-        if named && file.first_named.is_none() {
-            file.first_named = Some(index);
-        }
         Object::File(number)
     }
 }
+
+/// How far the chain of one file's records is followed: enough for any real file, and a file that
+/// thousands of processes share does not make the whole window quadratic.
+const CHAIN: usize = 64;
 
 /// What is the same for all records of one batch.
 struct Pieces<'a> {

@@ -199,3 +199,26 @@ fn a_removal_that_may_still_come_is_waited_for_while_another_is_given_up() {
     let told = bench.read(&[entry(bits::DELETE | bits::ONDIR, Q, "top", "z", "removed")]);
     assert!(told.contains(&"DELETE_SELF /m/z q".to_owned()), "{told:?}");
 }
+
+#[test]
+fn a_rename_over_nothing_gives_its_name_to_no_other_file() {
+    for between in [
+        vec![
+            alone(bits::ATTRIB, P, "open"),
+            entry(bits::DELETE, P, "top", "open", "open"),
+        ],
+        vec![entry(bits::CLOSE_WRITE, P, "top", "#77", "open")],
+    ] {
+        let mut bench = Bench::everything();
+        bench.read(&[entry(bits::CREATE, P, "top", "new", "new")]);
+        bench.read(&between);
+        bench.read(&[rename(0, P, ("top", "new"), ("top", "old"), "new")]);
+        let told = bench.read(&[
+            alone(bits::FS_ERROR, P, "other"),
+            alone(bits::DELETE_SELF, P, "open"),
+        ]);
+        assert!(!told.iter().any(|line| line.contains("/m/old")), "{told:?}");
+        let is_told = told.contains(&"DELETE_SELF /m/open p".to_owned());
+        assert_eq!(is_told, between.len() == 2, "{told:?}");
+    }
+}
