@@ -6,12 +6,14 @@
 //! behind the rename of a directory above it. Such lines say that their path is one of two.
 
 use hashbrown::{HashMap, HashSet};
+use smallvec::SmallVec;
 
+use super::ends::Paths;
 use super::expand::{self, Step};
+use super::locate::Location;
 use super::resolve::Climb;
-use super::tell::Location;
-use super::window::Rec;
-use super::{Batch, Pipeline};
+use super::window::{Rec, Window};
+use super::{Batch, Pipeline, select};
 use crate::dir_cache::{NodeId, Place};
 use crate::fid_parser::bits;
 use crate::fid_parser::raw::HandleKey;
@@ -39,6 +41,11 @@ impl Adrift {
         self.dirs.contains(&dir)
     }
 
+    /// All of them.
+    pub(super) fn dirs(&self) -> impl Iterator<Item = NodeId> {
+        self.dirs.iter().copied()
+    }
+
     /// To be called when all that was read was told, and where it ended up was asked for.
     pub(super) fn clear(&mut self) {
         self.dirs.clear();
@@ -58,29 +65,30 @@ impl Pipeline {
         }
     }
 
-    /// Which bits of a record may have happened behind a rename above it that is told later.
-    pub(super) fn bits_adrift(&self, rec: &Rec, step: Step) -> u64 {
-        let moves = &self.window.dir_moves;
-        if moves.is_empty() && self.behind_loss.is_empty() {
+    /// Which bits of a record may have happened behind a rename above that place which is told later.
+    pub(super) fn bits_adrift(&self, rec: &Rec, step: Step, location: &Location) -> u64 {
+        if self.window.dir_moves.is_empty() && self.behind_loss.is_empty() {
             return 0;
         }
-        let is_open = expand::is_merged(rec) && rec.mask & bits::RENAME == 0;
-        let Some(at) = rec.at.filter(|_| is_open) else {
-            return 0;
+        let dir = match location {
+            Location::Entry { dir, .. } | Location::Itself(dir) => *dir,
+            Location::Paths(_) => return 0,
         };
-        let mut order = bits::POSSIBLE_ORDER.into_iter().map(bits::bit_of);
-        let first = order.find(|bit| rec.mask & bit != 0).unwrap_or(0);
-        let late = step.bits & !first & !step.placed;
+        if !expand::is_merged(rec) || rec.mask & bits::RENAME != 0 {
+            return 0;
+        }
+        // Nothing happens to an entry before it is made; of other bits any may have been the first.
+        let mut sure = bits::CREATE | step.placed;
+        if self.window.says_when_unnamed(rec) {
+            sure |= bits::ATTRIB;
+        }
+        let late = step.bits & !sure;
         if late == 0 {
             return 0;
         }
-        let moves_later = |dir: NodeId| {
-            moves.get(&dir).is_some_and(|index| {
-                let rename = &self.window.recs[*index as usize];
-                *index > rec.place && !expand::is_over_before(&self.window, rec, rename)
-            })
-        };
-        if self.is_any_above(at.dir, moves_later) {
+        if self.is_any_above(dir, |dir| {
+            self.window.renames_behind(dir, rec).next().is_some()
+        }) {
             return late;
         }
         // The end of the object, which stands where it happened, was lost: so the removal is behind the loss.
@@ -89,6 +97,50 @@ impl Pipeline {
         } else {
             late & bits::DELETE
         }
+    }
+
+    /// The other places where a directory may have been when something happened in it.
+    ///
+    /// As if one of the directories above, or it itself, had gone on already: by a rename that stands nowhere, or
+    /// by one behind `merged`, a record to which something was added.
+    pub(super) fn other_places(&self, dir: NodeId, merged: Option<&Rec>) -> Paths {
+        let mut places = Paths::new();
+        let mut below: SmallVec<[NodeId; 16]> = SmallVec::new();
+        let mut at = dir;
+        let mut climb = Climb::from(dir);
+        while places.len() < PLACES_AT_MOST {
+            let mut add = |parent: NodeId, name: &[u8]| {
+                for path in select::paths_of(&self.tree, &self.mounts, parent) {
+                    let mut path = select::joined(&path, name);
+                    for node in below.iter().rev() {
+                        if let Place::In { name, .. } = self.tree.place(*node) {
+                            path.push(b'/');
+                            path.extend_from_slice(name);
+                        }
+                    }
+                    places.push(path);
+                }
+            };
+            let renames = merged.into_iter();
+            let renames = renames.flat_map(|rec| self.window.renames_behind(at, rec));
+            for to in renames.filter_map(|rename| rename.to) {
+                add(to.dir, self.window.name(to.name));
+            }
+            if self.adrift.is_itself(at) {
+                for (parent, name) in self.hidden_ways(at) {
+                    add(*parent, name);
+                }
+            }
+            let Place::In { parent, .. } = self.tree.place(at) else {
+                break;
+            };
+            below.push(at);
+            at = parent;
+            if climb.goes_round(at) {
+                break;
+            }
+        }
+        places
     }
 
     fn is_any_above(&self, mut dir: NodeId, is_one: impl Fn(NodeId) -> bool) -> bool {
@@ -126,5 +178,24 @@ impl Pipeline {
     }
 }
 
-/// The last record of the window that renames each directory.
-pub(super) type DirMoves = HashMap<NodeId, u32>;
+/// The records of the window that rename each directory.
+pub(super) type DirMoves = HashMap<NodeId, SmallVec<[u32; 2]>>;
+
+impl Window {
+    /// The renames of a directory behind a record to which something may have been added in front of them.
+    pub(super) fn renames_behind<'a>(
+        &'a self,
+        dir: NodeId,
+        rec: &'a Rec,
+    ) -> impl Iterator<Item = &'a Rec> {
+        let renames = self.dir_moves.get(&dir).map_or(&[][..], |all| all);
+        let first = renames.partition_point(|index| *index <= rec.place);
+        let later = renames[first..].iter();
+        later
+            .map(|index| &self.recs[*index as usize])
+            .take_while(|rename| !expand::is_over_before(self, rec, rename))
+    }
+}
+
+/// More places than these are never thought of.
+const PLACES_AT_MOST: usize = 16;

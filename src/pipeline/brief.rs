@@ -6,7 +6,7 @@
 use smallvec::SmallVec;
 
 use super::Pipeline;
-use super::tell::Location;
+use super::locate::Location;
 use super::window::At;
 use crate::dir_cache::files::KnownFile;
 

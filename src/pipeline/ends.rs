@@ -10,8 +10,9 @@ use std::collections::VecDeque;
 use smallvec::SmallVec;
 
 use super::Pipeline;
+use super::locate::Location;
 use super::select;
-use super::tell::{Deed, Location};
+use super::tell::Deed;
 use super::window::{At, Object, Rec};
 use crate::dir_cache::NodeId;
 use crate::fid_parser::bits;

@@ -30,6 +30,14 @@ struct Moved {
     rank: u8,
     rec: u32,
     bits: u64,
+    /// What the record at that spot says is when it happened, and not only that it was not before.
+    is_exact: bool,
+}
+
+impl Moved {
+    fn placed(&self) -> u64 {
+        if self.is_exact { self.bits } else { 0 }
+    }
 }
 
 /// A place in the order of telling.
@@ -68,11 +76,11 @@ pub(super) fn order(window: &Window, end: usize) -> Vec<Step> {
                 told = own & !bits::DELETE;
                 push(&mut steps, index, told, 0);
             }
-            push(&mut steps, part.rec, part.bits, part.bits & bits::DELETE);
+            push(&mut steps, part.rec, part.bits, part.placed());
         }
         push(&mut steps, index, own & !told, 0);
         while let Some(part) = moved.next_if(|part| part.spot.rec <= index) {
-            push(&mut steps, part.rec, part.bits, part.bits & bits::DELETE);
+            push(&mut steps, part.rec, part.bits, part.placed());
         }
     }
     steps
@@ -103,6 +111,7 @@ fn all_moved(window: &Window, end: usize) -> Vec<Moved> {
                 rank: 0,
                 rec: index,
                 bits: rec.mask,
+                is_exact: false,
             }));
             continue;
         }
@@ -119,6 +128,7 @@ fn all_moved(window: &Window, end: usize) -> Vec<Moved> {
                 rank: 0,
                 rec: index,
                 bits: bits::MOVE_SELF,
+                is_exact: false,
             }));
         }
         if rec.at.is_none() && rec.mask & bits::DELETE_SELF != 0 {
@@ -128,6 +138,7 @@ fn all_moved(window: &Window, end: usize) -> Vec<Moved> {
                 rank: 1,
                 rec: index,
                 bits,
+                is_exact: false,
             }));
         }
         if rec.at.is_some() && is_merged(rec) {
@@ -138,6 +149,7 @@ fn all_moved(window: &Window, end: usize) -> Vec<Moved> {
                     rank: 0,
                     rec: index,
                     bits: bits::CLOSE_WRITE,
+                    is_exact: false,
                 }));
             }
             if late & bits::DELETE != 0 {
@@ -147,6 +159,7 @@ fn all_moved(window: &Window, end: usize) -> Vec<Moved> {
                     rank: 2,
                     rec: index,
                     bits: bits::DELETE,
+                    is_exact: view.is_own_end(rec, spot),
                 }));
             }
         }
@@ -294,6 +307,12 @@ impl View<'_> {
             }
         }
         spot
+    }
+
+    /// Whether a removal is put where another record says that it happened.
+    fn is_own_end(&self, rec: &Rec, spot: Spot) -> bool {
+        let end = &self.window.recs[spot.rec as usize];
+        end.object == rec.object && end.pid == rec.pid && self.window.says_when_unnamed(end)
     }
 
     /// Where the DELETE_SELF of a record without a name belongs, if not at its own place.

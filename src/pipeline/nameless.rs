@@ -2,9 +2,9 @@
 //! inode number, in the directory they were opened in.
 
 use super::Pipeline;
+use super::locate::Location;
 use super::probe::Probe;
 use super::select;
-use super::tell::Location;
 use super::window::{Object, Rec, Window};
 use crate::fid_parser::bits;
 

@@ -9,8 +9,9 @@ use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
 
 use super::expand;
+use super::locate::Location;
 use super::probe::{Probe, Whereabouts};
-use super::tell::{Deed, Location};
+use super::tell::Deed;
 use super::window::{At, Object, Rec};
 use super::{Outcome, Pipeline};
 use crate::dir_cache::{NodeId, Place};
@@ -21,22 +22,26 @@ use crate::event::EventType;
 pub(super) struct Moved {
     /// The places that each directory left, and by which record it did last.
     left: HashMap<(NodeId, Spot), Rec>,
-    /// From where to where each went.
-    went: HashSet<(NodeId, Spot, Spot)>,
+    /// From where to where each went, and whose deed that was.
+    went: HashMap<(NodeId, Spot), Ways>,
     /// Directories that came back to a place they had left, and the deed, in their order.
     returned: Vec<(NodeId, Deed)>,
     /// The same, to be looked up.
     known: HashSet<NodeId>,
 }
 
+/// Places, and whose rename went there last.
+type Ways = SmallVec<[(Spot, Deed); 1]>;
+
 /// A directory and a name in it.
 type Spot = (NodeId, SmallVec<[u8; 32]>);
 
 impl Moved {
-    /// Whether a rename from `was` to `is` can have been added to a record of the window: to one of the same two
+    /// Whose rename from `was` to `is` can have been added to a record of the window: to one of the same two
     /// places. Where a directory is found elsewhere after several, nobody knows which way it went.
-    fn can_hide(&self, dir: NodeId, was: &Spot, is: &Spot) -> bool {
-        self.went.contains(&(dir, was.clone(), is.clone()))
+    fn hidden(&self, dir: NodeId, was: &Spot, is: &Spot) -> Option<Deed> {
+        let mut ways = self.went.get(&(dir, was.clone()))?.iter();
+        ways.find(|(to, _)| to == is).map(|(_, deed)| *deed)
     }
 }
 
@@ -46,8 +51,7 @@ impl Pipeline {
         let (Some(at), Some(to)) = (rec.at, rec.to) else {
             return;
         };
-        let spot = |at: At| -> Spot { (at.dir, SmallVec::from_slice(self.window.name(at.name))) };
-        let (from, to) = (spot(at), spot(to));
+        let (from, to) = (self.spot_of(at), self.spot_of(to));
         let Moved {
             left,
             went,
@@ -59,14 +63,23 @@ impl Pipeline {
         let is_back =
             before.is_some_and(|before| !expand::is_over_before(&self.window, before, rec));
         left.insert((dir, from.clone()), *rec);
-        went.insert((dir, from, to));
+        let ways = went.entry((dir, from)).or_default();
+        ways.retain(|(other, _)| *other != to);
+        ways.push((to, deed));
         self.adrift.set(dir, is_back);
         if is_back && known.insert(dir) {
             returned.push((dir, deed));
         }
     }
 
-    /// Tells a rename of a directory that stands nowhere: the next one finds it elsewhere.
+    /// Where a directory went from where it is now, in records of the window: it may have gone there once more.
+    pub(super) fn hidden_ways(&self, dir: NodeId) -> impl Iterator<Item = &Spot> {
+        let spot = self.spot(dir);
+        let ways = spot.and_then(|spot| self.moved.went.get(&(dir, spot)));
+        ways.into_iter().flatten().map(|(to, _)| to)
+    }
+
+    /// Tells a rename of a directory that stands nowhere: its next one, or its removal, finds it elsewhere.
     pub(super) fn tell_unseen_move(
         &mut self,
         rec: &Rec,
@@ -76,17 +89,51 @@ impl Pipeline {
         let (Object::Dir(dir), Some(at)) = (rec.object, rec.at) else {
             return;
         };
-        let Some(was) = self.spot(dir).filter(|_| self.adrift.is_itself(dir)) else {
+        if self.adrift.is_itself(dir) {
+            self.tell_hidden_move(dir, self.spot_of(at), deed, sink);
+        }
+    }
+
+    /// Tells a rename that stands nowhere of a directory in whose place something else was made.
+    pub(super) fn tell_unseen_leave(
+        &mut self,
+        rec: &Rec,
+        deed: Deed,
+        sink: &mut dyn FnMut(Outcome<'_>),
+    ) {
+        let Some(at) = rec.at.filter(|_| !self.moved.returned.is_empty()) else {
             return;
         };
-        let is: Spot = (at.dir, SmallVec::from_slice(self.window.name(at.name)));
-        if is == was {
+        let taken = self.spot_of(at);
+        let is_there = |dir: &NodeId| {
+            rec.object != Object::Dir(*dir) && self.spot(*dir).as_ref() == Some(&taken)
+        };
+        let Some(dir) = self.adrift.dirs().find(is_there) else {
             return;
+        };
+        let ways: SmallVec<[Spot; 1]> = self.hidden_ways(dir).cloned().collect();
+        if let [is] = &ways[..] {
+            self.tell_hidden_move(dir, is.clone(), deed, sink);
+            self.adrift.set(dir, false);
         }
+    }
+
+    /// Puts a directory where it is found, and tells how it came there; `deed` is what shows it.
+    fn tell_hidden_move(
+        &mut self,
+        dir: NodeId,
+        is: Spot,
+        deed: Deed,
+        sink: &mut dyn FnMut(Outcome<'_>),
+    ) {
+        let Some(was) = self.spot(dir).filter(|was| *was != is) else {
+            return;
+        };
         self.tree.put(dir, is.0, &is.1);
         self.routes.clear();
-        if self.moved.can_hide(dir, &was, &is) && !self.is_left_out(deed.pid, deed.span.to) {
-            self.tell_inferred_move(was, is, deed, sink);
+        if let Some(whose) = self.moved.hidden(dir, &was, &is) {
+            let wall = deed.wall;
+            self.tell_inferred_move(was, is, Deed { wall, ..whose }, sink);
         }
     }
 
@@ -108,11 +155,15 @@ impl Pipeline {
             let Some(was) = self.spot(dir) else {
                 continue;
             };
-            let Some(Whereabouts::In { parent, name }) = probe.place_of(&self.tree.key(dir)) else {
-                continue;
-            };
-            let parent = self.tree.intern(&parent);
-            self.tree.put(dir, parent, &name);
+            match probe.place_of(&self.tree.key(dir)) {
+                Some(Whereabouts::In { parent, name }) => {
+                    let parent = self.tree.intern(&parent);
+                    self.tree.put(dir, parent, &name);
+                }
+                // Its removal says where that was.
+                Some(Whereabouts::Gone) => {}
+                Some(Whereabouts::Top | Whereabouts::Outside) | None => continue,
+            }
             self.tree.set_unconfirmed(dir, true);
             asked.push((dir, was, deed));
         }
@@ -126,15 +177,18 @@ impl Pipeline {
                 continue;
             };
             self.routes.clear();
-            if self.is_left_out(deed.pid, deed.span.to) {
-                self.counts.own += 1;
-            } else if moved.can_hide(dir, &was, &is) {
-                self.tell_inferred_move(was, is, deed, sink);
+            if let Some(whose) = moved.hidden(dir, &was, &is) {
+                let wall = deed.wall;
+                self.tell_inferred_move(was, is, Deed { wall, ..whose }, sink);
             }
         }
         // All that a rename can have been added to was read before they were looked up.
         self.adrift.clear();
         !self.window.is_empty() || !self.window.unknown.is_empty()
+    }
+
+    fn spot_of(&self, at: At) -> Spot {
+        (at.dir, SmallVec::from_slice(self.window.name(at.name)))
     }
 
     fn spot(&self, dir: NodeId) -> Option<Spot> {
@@ -151,6 +205,10 @@ impl Pipeline {
         deed: Deed,
         sink: &mut dyn FnMut(Outcome<'_>),
     ) {
+        if self.is_left_out(deed.pid, deed.span.to) {
+            self.counts.own += 1;
+            return;
+        }
         let is_sure = !self.is_adrift(was.0) && !self.is_adrift(is.0);
         let deed = Deed {
             is_inferred: true,

@@ -1,37 +1,20 @@
 //! Tells one step: where it was, for whom it is logged, and what it changes in the tree.
 
-use std::sync::Arc;
-
-use smallvec::{SmallVec, smallvec};
-
-use super::ends::Paths;
 use super::enrich::Told;
 use super::expand::{self, Step};
+use super::found::Found;
+use super::locate::Location;
 use super::nameless;
 use super::parked::{PARKED_AT_MOST, ParkedRecord};
 use super::probe::Probe;
-use super::select::{self, Ahead, Hit, Routes};
+use super::select::{Ahead, Hit};
 use super::window::{At, Object, Rec};
 use super::{Outcome, Pipeline};
-use crate::dir_cache::{NodeId, Place};
+use crate::dir_cache::Place;
 use crate::event::{EventType, WallTime};
 use crate::fid_parser::bits;
 use crate::fid_parser::raw::HandleKey;
 use crate::proc_cache::{Moment, Part, Span};
-
-/// Where something happened.
-pub(super) enum Location {
-    /// The entry `name` of a directory.
-    Entry {
-        dir: NodeId,
-        name: SmallVec<[u8; 64]>,
-        seen: Option<At>,
-    },
-    /// A directory itself.
-    Itself(NodeId),
-    /// Where it was once.
-    Paths(Paths),
-}
 
 /// Whose and when.
 #[derive(Clone, Copy, Debug)]
@@ -96,8 +79,7 @@ impl Pipeline {
 
     fn tell(&mut self, step: Step, probe: &mut dyn Probe, sink: &mut dyn FnMut(Outcome<'_>)) {
         let rec = self.window.recs[step.rec as usize];
-        let mut deed = self.deed_of(&rec);
-        deed.adrift = self.bits_adrift(&rec, step);
+        let deed = self.deed_of(&rec);
         if rec.mask & bits::RENAME != 0 {
             self.tell_unseen_move(&rec, deed, sink);
             if !self.overlay_work.is_empty() && self.tell_overlay(&rec, deed, probe, sink) {
@@ -108,7 +90,13 @@ impl Pipeline {
         } else if rec.mask & bits::FS_ERROR != 0 {
             self.tell_error(&rec, deed, sink);
         } else {
-            self.tell_kinds(&rec, step.bits, deed, probe, sink);
+            if step.bits & bits::CREATE != 0 {
+                self.tell_unseen_leave(&rec, deed, sink);
+            }
+            if deed.is_dir && step.bits & bits::DELETE != 0 {
+                self.tell_unseen_move(&rec, deed, sink);
+            }
+            self.tell_kinds(&rec, step, deed, probe, sink);
         }
         self.keep_tree(&rec, step.bits, deed, probe, sink);
     }
@@ -129,11 +117,12 @@ impl Pipeline {
     fn tell_kinds(
         &mut self,
         rec: &Rec,
-        kinds: u64,
+        step: Step,
         deed: Deed,
         probe: &mut dyn Probe,
         sink: &mut dyn FnMut(Outcome<'_>),
     ) {
+        let kinds = step.bits;
         let location = match (rec.object, rec.at) {
             (Object::File(_), None) if kinds & bits::DELETE_SELF != 0 && rec.next_same != 0 => {
                 self.last_name(rec).or_else(|| self.location_of_file(rec))
@@ -150,13 +139,14 @@ impl Pipeline {
             let key = self.window.files[number as usize].key;
             self.replaced.bind(rec.pid, key);
         }
-        let (deed, kinds, paths) = self.true_deed(rec, kinds, location.as_ref(), deed);
+        let (mut deed, kinds, paths) = self.true_deed(rec, kinds, location.as_ref(), deed);
         let Some(location) = paths.map(Location::Paths).or(location) else {
             if let Object::File(number) = rec.object {
                 self.park(number, kinds, deed);
             }
             return;
         };
+        deed.adrift = self.bits_adrift(rec, step, &location);
         if let Object::File(number) = rec.object {
             if let Location::Entry { seen: Some(at), .. } = location {
                 self.window.files[number as usize].told = Some(at);
@@ -176,69 +166,6 @@ impl Pipeline {
             self.window.files[number as usize].unnamed_by = Some(rec.place);
             self.lose_name(number, at);
         }
-    }
-
-    fn location(&self, rec: &Rec) -> Option<Location> {
-        match (rec.at, rec.object) {
-            (Some(at), _) => Some(self.entry(at)),
-            (None, Object::Dir(dir)) => Some(Location::Itself(dir)),
-            _ => None,
-        }
-    }
-
-    pub(super) fn entry(&self, at: At) -> Location {
-        Location::Entry {
-            dir: at.dir,
-            name: SmallVec::from_slice(self.window.name(at.name)),
-            seen: Some(at),
-        }
-    }
-
-    fn location_of_file(&self, rec: &Rec) -> Option<Location> {
-        match rec.object {
-            Object::File(number) => self.locate_file(number, rec),
-            Object::Dir(_) | Object::None => None,
-        }
-    }
-
-    /// The name whose removal, later in the window, ends an object that may have several.
-    fn last_name(&self, rec: &Rec) -> Option<Location> {
-        let later = self.window.later_of_same(rec);
-        let removals = later.filter(|(_, later)| later.mask & bits::DELETE != 0);
-        let last = removals.filter_map(|(_, removal)| removal.at).last();
-        last.map(|at| self.entry(at))
-    }
-
-    /// Finds a file of which a record carries the handle only.
-    fn locate_file(&self, number: u32, rec: &Rec) -> Option<Location> {
-        let seen = self.last_seen(number);
-        let lost = match seen {
-            Some(seen) if !seen.is_lost => return Some(seen.location),
-            Some(seen) => Some(seen.location),
-            None => None,
-        };
-        let file = &self.window.files[number as usize];
-        if let Some(told) = file.told.filter(|_| lost.is_none()) {
-            return Some(self.entry(told));
-        }
-        let mut later = self.window.later_of_same(rec).map(|(_, later)| later);
-        let honest = later.find(|rec| rec.at.is_some() && !nameless::is_suspect(&self.window, rec));
-        if let Some(at) = honest.and_then(|rec| rec.at) {
-            return Some(self.entry(at));
-        }
-        if let Some((dir, name)) = self.replaced.find(rec.pid, &file.key, rec.mask) {
-            return Some(Location::Entry {
-                dir,
-                name: name.into(),
-                seen: None,
-            });
-        }
-        // A link count changes as a name comes or goes, whose record stands behind this one, or was merged into
-        // one in front of it; what else is told of a file without a name is told of one that is open still.
-        let by = file.unnamed_by.map(|by| &self.window.recs[by as usize]);
-        let is_its_own = by.is_some_and(|by| !expand::is_over_before(&self.window, by, rec));
-        let waits = rec.mask & bits::ATTRIB != 0 && !is_its_own && !self.ends.has_ended(&file.key);
-        lost.filter(|_| !waits)
     }
 
     fn park(&mut self, number: u32, kinds: u64, deed: Deed) {
@@ -291,28 +218,44 @@ impl Pipeline {
         probe: &mut dyn Probe,
         sink: &mut dyn FnMut(Outcome<'_>),
     ) {
-        let Some(found) = self.found(location, rec.mask & bits::ONDIR != 0) else {
-            return;
+        let is_dir = rec.mask & bits::ONDIR != 0;
+        let found = self.found(location, is_dir);
+        let mut deed = deed;
+        let merged = (deed.adrift & kinds != 0).then_some(rec);
+        if self.is_location_adrift(location) {
+            deed.adrift = u64::MAX;
+        }
+        let elsewhere = if deed.adrift & kinds == 0 {
+            None
+        } else {
+            self.found_elsewhere(location, merged, is_dir, found.as_ref())
         };
-        self.watch_roots(&found, kinds, sink);
+        if let Some(found) = &found {
+            self.watch_roots(found, kinds, sink);
+        } else if elsewhere.is_none() {
+            return;
+        }
         if self.is_left_out(deed.pid, deed.span.to) {
             self.counts.own += 1;
             return;
         }
-        let seen = found.seen;
-        let mut deed = deed;
-        if self.is_location_adrift(location) {
-            deed.adrift = u64::MAX;
-        }
+        let seen = match location {
+            Location::Entry { seen, .. } => *seen,
+            Location::Itself(_) | Location::Paths(_) => None,
+        };
         // One buffer for the paths of all lines.
         let mut path = std::mem::take(&mut self.path);
         for kind in bits::POSSIBLE_ORDER
             .into_iter()
             .filter(|kind| kinds & bits::bit_of(*kind) != 0)
         {
-            for hit in &found.hits {
-                found.write_path(*hit, &mut path);
-                self.log(kind, *hit, &path, None, rec, seen, deed, probe, sink);
+            let there = elsewhere.as_ref();
+            let there = there.filter(|_| deed.adrift & bits::bit_of(kind) != 0);
+            for found in found.iter().chain(there) {
+                for hit in &found.hits {
+                    found.write_path(*hit, &mut path);
+                    self.log(kind, *hit, &path, None, rec, seen, deed, probe, sink);
+                }
             }
         }
         self.path = path;
@@ -354,9 +297,16 @@ impl Pipeline {
         if sides.any(|side| self.is_adrift(side.dir)) {
             deed.adrift = u64::MAX;
         }
+        let elsewhere = |at: Option<At>, found: &Option<Found>| {
+            let entry = self.entry(at.filter(|_| deed.adrift != 0)?);
+            self.found_elsewhere(&entry, None, is_dir, found.as_ref())
+        };
+        let (old_elsewhere, new_elsewhere) = (elsewhere(rec.at, &old), elsewhere(rec.to, &new));
         for (kind, here, there) in [
             (EventType::MovedFrom, &old, rec.to),
+            (EventType::MovedFrom, &old_elsewhere, rec.to),
             (EventType::MovedTo, &new, rec.at),
+            (EventType::MovedTo, &new_elsewhere, rec.at),
         ] {
             let Some(here) = here else { continue };
             for hit in &here.hits {
@@ -383,15 +333,6 @@ impl Pipeline {
                 self.leave_name(number, at);
             }
         }
-    }
-
-    /// The path of the other side of a rename, through the mount that `path` was seen through.
-    fn other_side(&self, at: At, path: &[u8]) -> Option<Vec<u8>> {
-        let name = self.window.name(at.name);
-        select::paths_of(&self.tree, &self.mounts, at.dir)
-            .into_iter()
-            .map(|dir| select::joined(&dir, name))
-            .max_by_key(|other| other.iter().zip(path).take_while(|(a, b)| a == b).count())
     }
 
     /// An error of a filesystem: at the object if its place is known, else at the watched roots on it.
@@ -425,62 +366,6 @@ impl Pipeline {
                 );
             }
         }
-    }
-
-    fn mount_points_of(&self, fs: u16) -> Option<Found> {
-        let mut paths = Paths::new();
-        for (dir, points) in &self.mounts {
-            if self.tree.key(*dir).fs() == fs {
-                paths.extend(points.iter().map(|point| point.to_vec()));
-            }
-        }
-        self.found_at(paths, true)
-    }
-
-    /// The ways to a place that lead into a watch; `None` when nobody watches there.
-    pub(super) fn found(&mut self, location: &Location, is_dir: bool) -> Option<Found> {
-        match location {
-            Location::Entry { dir, name, seen } => {
-                let Self {
-                    routes,
-                    tree,
-                    mounts,
-                    rules,
-                    counts,
-                    ..
-                } = self;
-                let routes = routes.routes(tree, mounts, rules, *dir);
-                if routes.is_empty() {
-                    counts.left_out.exclude += u64::from(routes.is_excluded);
-                    return None;
-                }
-                let hits = select::hits(rules, &routes, name, is_dir);
-                counts.left_out.exclude += u64::from(hits.is_empty() && routes.leads_on_from());
-                Some(Found {
-                    routes: Some(routes),
-                    paths: smallvec![],
-                    name: SmallVec::from_slice(name),
-                    hits,
-                    seen: *seen,
-                })
-            }
-            Location::Itself(dir) => {
-                let paths = select::paths_of(&self.tree, &self.mounts, *dir);
-                self.found_at(paths, true)
-            }
-            Location::Paths(paths) => self.found_at(paths.clone(), is_dir),
-        }
-    }
-
-    fn found_at(&self, paths: Paths, is_dir: bool) -> Option<Found> {
-        let hits = select::hits_of_path(&self.rules, &paths, is_dir);
-        (!hits.is_empty()).then_some(Found {
-            routes: None,
-            paths,
-            name: SmallVec::new(),
-            hits,
-            seen: None,
-        })
     }
 
     /// Says when a watched path, or a directory on the way to it, comes or goes.
@@ -588,42 +473,5 @@ impl Pipeline {
         self.tree
             .find(dir)
             .is_some_and(|dir| self.tree.place(dir) != Place::Unknown)
-    }
-}
-
-/// A place, the ways to it, and who wants to know.
-pub(super) struct Found {
-    routes: Option<Arc<Routes>>,
-    /// Without routes: the whole paths.
-    paths: Paths,
-    name: SmallVec<[u8; 64]>,
-    pub(super) hits: SmallVec<[Hit; 2]>,
-    seen: Option<At>,
-}
-
-impl Found {
-    pub(super) fn path(&self, hit: Hit) -> Vec<u8> {
-        let mut path = Vec::new();
-        self.write_path(hit, &mut path);
-        path
-    }
-
-    /// The path of another name in the same directory.
-    fn beside(&self, hit: Hit, name: &[u8]) -> Option<Vec<u8>> {
-        let routes = self.routes.as_ref()?;
-        let way = &routes.ways[usize::from(hit.route)];
-        Some(select::joined(&way.path, name))
-    }
-
-    /// Puts the path into a buffer, instead of what is there.
-    fn write_path(&self, hit: Hit, into: &mut Vec<u8>) {
-        into.clear();
-        match &self.routes {
-            Some(routes) => {
-                select::join(&routes.ways[usize::from(hit.route)].path, &self.name, into);
-            }
-            None if self.paths[usize::from(hit.route)].is_empty() => into.push(b'/'),
-            None => into.extend_from_slice(&self.paths[usize::from(hit.route)]),
-        }
     }
 }

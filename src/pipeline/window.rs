@@ -76,6 +76,7 @@ pub(super) struct Exec {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WindowFile {
     pub(super) key: HandleKey,
+    pub(super) first: u32,
     pub(super) last: u32,
     /// Its DELETE_SELF is in the window: it cannot be asked for anything any more.
     pub(super) is_gone: bool,
@@ -150,6 +151,37 @@ impl Window {
             Some((index, rec))
         })
         .take(CHAIN)
+    }
+
+    /// Whether a record of an object alone says when its name went.
+    ///
+    /// A file may have been open for longer, so that tells only the change of its link count, as long as no other
+    /// name can have caused that; a directory ends with its name, if nothing was added to the record.
+    pub(super) fn says_when_unnamed(&self, end: &Rec) -> bool {
+        end.at.is_none()
+            && match end.object {
+                Object::File(file) => {
+                    end.mask == bits::ATTRIB | bits::DELETE_SELF && self.has_one_name(file)
+                }
+                Object::Dir(_) => end.mask & !bits::ONDIR == bits::DELETE_SELF,
+                Object::None => false,
+            }
+    }
+
+    /// Whether no record of the window shows a file under two names at a time.
+    fn has_one_name(&self, file: u32) -> bool {
+        let first = &self.recs[self.files[file as usize].first as usize];
+        let mut name = first.to.or(first.at);
+        let mut count = 1;
+        for (_, rec) in self.later_of_same(first) {
+            count += 1;
+            let is_other = |(at, name)| !self.is_same(at, name);
+            if rec.at.zip(name).is_some_and(is_other) {
+                return false;
+            }
+            name = rec.to.or(rec.at).or(name);
+        }
+        count < CHAIN
     }
 
     pub(super) fn wall(&self, rec: &Rec) -> WallTime {
@@ -288,7 +320,7 @@ impl Window {
             place: index,
         };
         if let (Object::Dir(dir), true) = (object, rename) {
-            self.dir_moves.insert(dir, index);
+            self.dir_moves.entry(dir).or_default().push(index);
         }
         if let (Object::File(file), true) = (object, rec.mask & bits::DELETE_SELF != 0) {
             let file = &mut self.files[file as usize];
@@ -368,6 +400,7 @@ impl Window {
         let number = *file_index.entry(key).or_insert_with(|| {
             files.push(WindowFile {
                 key,
+                first: index,
                 last: index,
                 is_gone: false,
                 is_held: false,

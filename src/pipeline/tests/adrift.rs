@@ -203,3 +203,165 @@ fn where_a_directory_went_by_several_renames_that_stand_nowhere_is_not_made_up()
         ["CREATE /m/c/g q"]
     );
 }
+
+#[test]
+fn what_may_have_happened_in_a_watch_is_told_there() {
+    let watches: [(&str, &str, bool, &[&str]); 2] = [
+        ("_global", "/m/b", true, &["all"]),
+        ("_global", "/m/z", true, &["all"]),
+    ];
+    let mut bench = Bench::watching(&watches);
+    bench.table.places.insert(b"D".to_vec(), is_in("top", "b"));
+    bench.table.places.insert(b"E".to_vec(), is_in("D", "e"));
+    bench.read(&[entry(bits::CREATE | bits::ONDIR, P, "top", "a", "D")]);
+    bench.read(&[entry(bits::CREATE | bits::ONDIR, P, "D", "e", "E")]);
+    let told = bench.read(&[
+        entry(bits::CREATE | bits::CLOSE_WRITE, Q, "D", "open", "f1"),
+        entry(bits::CREATE | bits::CLOSE_WRITE, Q, "E", "deep", "f2"),
+        there(),
+    ]);
+    let seen = ["CLOSE_WRITE /m/b/open q ?", "CLOSE_WRITE /m/b/e/deep q ?"];
+    assert_eq!(told[..2], seen);
+    assert_eq!(told[2..], ["BACK /m/b", "MOVED_TO /m/b p <> /m/a"]);
+    // It left the watch, and came back in a rename that stands nowhere.
+    let told = bench.read(&[
+        back(),
+        there(),
+        back(),
+        entry(bits::CREATE, Q, "D", "new", "f3"),
+        rename(0, Q, ("D", "new"), ("E", "other"), "f3"),
+    ]);
+    assert_eq!(
+        told.iter()
+            .filter(|line| line.contains(" q"))
+            .collect::<Vec<_>>(),
+        [
+            "CREATE /m/b/new q ?",
+            "MOVED_FROM /m/b/new q <> /m/b/e/other ?",
+            "MOVED_TO /m/b/e/other q <> /m/b/new ?",
+        ]
+    );
+}
+
+#[test]
+fn a_rename_between_two_others_counts_too() {
+    let mut bench = to_and_fro();
+    let at = |from: u64, bytes: Vec<u8>| Batch {
+        from,
+        mono: from + 1,
+        ..batch(bytes)
+    };
+    let first = [
+        entry(bits::CREATE | bits::CLOSE_WRITE, Q, "D", "open", "f1"),
+        there(),
+    ];
+    let told = bench.step(vec![
+        at(1, first.concat()),
+        at(10, rename(bits::ONDIR, P, ("top", "b"), ("top", "c"), "D")),
+    ]);
+    assert_eq!(
+        told[..2],
+        ["CREATE /m/a/open q", "CLOSE_WRITE /m/a/open q ?"]
+    );
+}
+
+#[test]
+fn any_bit_but_the_making_of_an_entry_may_be_the_later_one() {
+    let mut bench = to_and_fro();
+    let told = bench.read(&[
+        entry(bits::ATTRIB | bits::CLOSE_WRITE, Q, "D", "old", "f1"),
+        there(),
+    ]);
+    assert_eq!(
+        told[..2],
+        ["ATTRIB /m/a/old q ?", "CLOSE_WRITE /m/a/old q ?"]
+    );
+}
+
+#[test]
+fn only_an_end_to_which_nothing_was_added_says_when_a_name_went() {
+    let mut bench = to_and_fro();
+    let told = bench.read(&[
+        entry(bits::CREATE | bits::DELETE | bits::ONDIR, P, "D", "t", "T"),
+        // chmod, and the end behind the rename.
+        alone(bits::ATTRIB | bits::DELETE_SELF | bits::ONDIR, P, "T"),
+        entry(bits::CREATE | bits::DELETE, P, "D", "f", "F"),
+        // A second name came, and both went.
+        alone(bits::ATTRIB | bits::DELETE_SELF, P, "F"),
+        entry(bits::CREATE | bits::DELETE, P, "D", "g", "F"),
+        entry(bits::CREATE | bits::DELETE, P, "D", "sure", "S"),
+        alone(bits::ATTRIB | bits::DELETE_SELF, P, "S"),
+        there(),
+    ]);
+    let doubtful = |path: &str| {
+        let ends = told
+            .iter()
+            .filter(|line| line.contains(path) && line.contains("DELETE"));
+        ends.map(|line| line.ends_with('?')).collect::<Vec<_>>()
+    };
+    assert_eq!(doubtful("/a/t"), [true, true], "{told:#?}");
+    let f: Vec<_> = [doubtful("/a/f "), doubtful("/a/g ")].concat();
+    assert_eq!(f, [true, true, true], "{told:#?}");
+    // What was removed while it was open ends later.
+    assert_eq!(doubtful("/a/sure"), [true, false], "{told:#?}");
+}
+
+#[test]
+fn a_rename_that_stands_nowhere_is_told_where_a_removal_shows_it() {
+    for is_queued in [false, true] {
+        let mut bench = to_and_fro();
+        bench.table.places.remove(&b"D"[..]);
+        let removal = entry(bits::DELETE | bits::ONDIR, P, "top", "b", "D");
+        let mut records = vec![there(), back()];
+        if is_queued {
+            bench.table.queue.push(removal);
+        } else {
+            records.push(removal);
+        }
+        let told = bench.read(&records);
+        assert_eq!(
+            told[4..],
+            [
+                "MOVED_FROM /m/a p <> /m/b",
+                "MOVED_TO /m/b p <> /m/a",
+                "DELETE /m/b p"
+            ],
+            "{is_queued}"
+        );
+    }
+}
+
+#[test]
+fn a_rename_that_stands_nowhere_is_told_where_its_old_place_is_taken() {
+    let mut bench = to_and_fro();
+    let told = bench.read(&[
+        there(),
+        back(),
+        entry(bits::CREATE | bits::ONDIR, Q, "top", "a", "E"),
+        entry(bits::CREATE, Q, "E", "f", "f1"),
+        entry(bits::CREATE, Q, "D", "g", "f2"),
+    ]);
+    assert_eq!(
+        told[4..],
+        [
+            "MOVED_FROM /m/a p <> /m/b",
+            "MOVED_TO /m/b p <> /m/a",
+            "CREATE /m/a q",
+            "CREATE /m/a/f q",
+            "CREATE /m/b/g q"
+        ]
+    );
+}
+
+#[test]
+fn a_rename_that_stands_nowhere_is_the_deed_of_who_made_the_same_before() {
+    let mut bench = to_and_fro();
+    let told = bench.read(&[
+        there(),
+        rename(bits::ONDIR, Q, ("top", "b"), ("top", "a"), "D"),
+    ]);
+    assert_eq!(
+        told[4..],
+        ["MOVED_FROM /m/a p <> /m/b", "MOVED_TO /m/b p <> /m/a"]
+    );
+}

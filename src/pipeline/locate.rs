@@ -1,0 +1,90 @@
+//! Where the thing of a record was: by its entry, or by the name of a file of which it carries the handle only.
+
+use smallvec::SmallVec;
+
+use super::Pipeline;
+use super::ends::Paths;
+use super::expand;
+use super::nameless;
+use super::window::{At, Object, Rec};
+use crate::dir_cache::NodeId;
+use crate::fid_parser::bits;
+
+/// Where something happened.
+pub(super) enum Location {
+    /// The entry `name` of a directory.
+    Entry {
+        dir: NodeId,
+        name: SmallVec<[u8; 64]>,
+        seen: Option<At>,
+    },
+    /// A directory itself.
+    Itself(NodeId),
+    /// Where it was once.
+    Paths(Paths),
+}
+
+impl Pipeline {
+    pub(super) fn location(&self, rec: &Rec) -> Option<Location> {
+        match (rec.at, rec.object) {
+            (Some(at), _) => Some(self.entry(at)),
+            (None, Object::Dir(dir)) => Some(Location::Itself(dir)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn entry(&self, at: At) -> Location {
+        Location::Entry {
+            dir: at.dir,
+            name: SmallVec::from_slice(self.window.name(at.name)),
+            seen: Some(at),
+        }
+    }
+
+    pub(super) fn location_of_file(&self, rec: &Rec) -> Option<Location> {
+        match rec.object {
+            Object::File(number) => self.locate_file(number, rec),
+            Object::Dir(_) | Object::None => None,
+        }
+    }
+
+    /// The name whose removal, later in the window, ends an object that may have several.
+    pub(super) fn last_name(&self, rec: &Rec) -> Option<Location> {
+        let later = self.window.later_of_same(rec);
+        let removals = later.filter(|(_, later)| later.mask & bits::DELETE != 0);
+        let last = removals.filter_map(|(_, removal)| removal.at).last();
+        last.map(|at| self.entry(at))
+    }
+
+    /// Finds a file of which a record carries the handle only.
+    pub(super) fn locate_file(&self, number: u32, rec: &Rec) -> Option<Location> {
+        let seen = self.last_seen(number);
+        let lost = match seen {
+            Some(seen) if !seen.is_lost => return Some(seen.location),
+            Some(seen) => Some(seen.location),
+            None => None,
+        };
+        let file = &self.window.files[number as usize];
+        if let Some(told) = file.told.filter(|_| lost.is_none()) {
+            return Some(self.entry(told));
+        }
+        let mut later = self.window.later_of_same(rec).map(|(_, later)| later);
+        let honest = later.find(|rec| rec.at.is_some() && !nameless::is_suspect(&self.window, rec));
+        if let Some(at) = honest.and_then(|rec| rec.at) {
+            return Some(self.entry(at));
+        }
+        if let Some((dir, name)) = self.replaced.find(rec.pid, &file.key, rec.mask) {
+            return Some(Location::Entry {
+                dir,
+                name: name.into(),
+                seen: None,
+            });
+        }
+        // A link count changes as a name comes or goes, whose record stands behind this one, or was merged into
+        // one in front of it; what else is told of a file without a name is told of one that is open still.
+        let by = file.unnamed_by.map(|by| &self.window.recs[by as usize]);
+        let is_its_own = by.is_some_and(|by| !expand::is_over_before(&self.window, by, rec));
+        let waits = rec.mask & bits::ATTRIB != 0 && !is_its_own && !self.ends.has_ended(&file.key);
+        lost.filter(|_| !waits)
+    }
+}
