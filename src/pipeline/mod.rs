@@ -9,6 +9,7 @@ mod brief;
 mod ends;
 mod enrich;
 mod expand;
+mod file_returns;
 mod found;
 mod keep;
 mod legacy;

@@ -28,13 +28,15 @@ pub(super) struct Moved {
     returned: Vec<(NodeId, Deed)>,
     /// The same, to be looked up.
     known: HashSet<NodeId>,
+    /// Files that came back.
+    pub(super) files: Vec<u32>,
 }
 
 /// Places, and whose rename went there last.
 type Ways = SmallVec<[(Spot, Deed); 1]>;
 
 /// A directory and a name in it.
-type Spot = (NodeId, SmallVec<[u8; 32]>);
+pub(super) type Spot = (NodeId, SmallVec<[u8; 32]>);
 
 impl Moved {
     /// Whose rename from `was` to `is` can have been added to a record of the window: to one of the same two
@@ -57,6 +59,7 @@ impl Pipeline {
             went,
             returned,
             known,
+            files: _,
         } = &mut self.moved;
         // The kernel adds nothing to a record that has been read.
         let before = left.get(&(dir, to.clone()));
@@ -133,7 +136,7 @@ impl Pipeline {
         self.routes.clear();
         if let Some(whose) = self.moved.hidden(dir, &was, &is) {
             let wall = deed.wall;
-            self.tell_inferred_move(was, is, Deed { wall, ..whose }, sink);
+            self.tell_inferred_move(was, is, 0, Deed { wall, ..whose }, sink);
         }
     }
 
@@ -147,9 +150,11 @@ impl Pipeline {
     ) -> bool {
         let moved = std::mem::take(&mut self.moved);
         // Nothing can be verified across a loss.
-        if moved.returned.is_empty() || !self.behind_loss.is_empty() {
+        if moved.returned.is_empty() && moved.files.is_empty() || !self.behind_loss.is_empty() {
             return false;
         }
+        let files = self.look_for_files(&moved.files, probe);
+        let read = self.window.recs.len();
         let mut asked = Vec::new();
         for (dir, deed) in moved.returned.iter().copied() {
             let Some(was) = self.spot(dir) else {
@@ -179,15 +184,16 @@ impl Pipeline {
             self.routes.clear();
             if let Some(whose) = moved.hidden(dir, &was, &is) {
                 let wall = deed.wall;
-                self.tell_inferred_move(was, is, Deed { wall, ..whose }, sink);
+                self.tell_inferred_move(was, is, 0, Deed { wall, ..whose }, sink);
             }
         }
+        self.tell_found_files(files, read, sink);
         // All that a rename can have been added to was read before they were looked up.
         self.adrift.clear();
         !self.window.is_empty() || !self.window.unknown.is_empty()
     }
 
-    fn spot_of(&self, at: At) -> Spot {
+    pub(super) fn spot_of(&self, at: At) -> Spot {
         (at.dir, SmallVec::from_slice(self.window.name(at.name)))
     }
 
@@ -198,10 +204,11 @@ impl Pipeline {
         }
     }
 
-    fn tell_inferred_move(
+    pub(super) fn tell_inferred_move(
         &mut self,
         was: Spot,
         is: Spot,
+        size: u64,
         deed: Deed,
         sink: &mut dyn FnMut(Outcome<'_>),
     ) {
@@ -221,8 +228,8 @@ impl Pipeline {
             seen: None,
         };
         let (old, new) = (
-            self.found(&entry(&was), true),
-            self.found(&entry(&is), true),
+            self.found(&entry(&was), deed.is_dir),
+            self.found(&entry(&is), deed.is_dir),
         );
         for (kind, here, there) in [
             (EventType::MovedFrom, &old, &new),
@@ -234,12 +241,14 @@ impl Pipeline {
             {
                 let (here, hit) = hit;
                 let rule = &self.rules.rules[usize::from(hit.rule)];
-                let (wanted, group) = (rule.types.contains(kind), rule.group);
+                let is_meant = !rule.files_only || !deed.is_dir;
+                let is_meant = is_meant && rule.size.is_none_or(|filter| filter.matches(size));
+                let (wanted, group) = (rule.types.contains(kind) && is_meant, rule.group);
                 if wanted && self.is_in_group(kind, deed, group) {
                     let other = there
                         .as_ref()
                         .and_then(|there| Some(there.path(*there.hits.first()?)));
-                    self.write(kind, hit, &here.path(hit), other, 0, deed, sink);
+                    self.write(kind, hit, &here.path(hit), other, size, deed, sink);
                 }
             }
         }

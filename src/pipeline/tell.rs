@@ -80,6 +80,7 @@ impl Pipeline {
     fn tell(&mut self, step: Step, probe: &mut dyn Probe, sink: &mut dyn FnMut(Outcome<'_>)) {
         let rec = self.window.recs[step.rec as usize];
         let deed = self.deed_of(&rec);
+        self.tell_unseen_file_move(&rec, deed, sink);
         if rec.mask & bits::RENAME != 0 {
             self.tell_unseen_move(&rec, deed, sink);
             if !self.overlay_work.is_empty() && self.tell_overlay(&rec, deed, probe, sink) {
@@ -87,6 +88,7 @@ impl Pipeline {
                 return;
             }
             self.tell_rename(&rec, deed, probe, sink);
+            self.note_file_move(&rec);
         } else if rec.mask & bits::FS_ERROR != 0 {
             self.tell_error(&rec, deed, sink);
         } else {

@@ -21,6 +21,8 @@ const Q: u32 = 4_200_000;
 #[derive(Default)]
 struct Table {
     places: HashMap<Vec<u8>, Whereabouts>,
+    /// Paths of files, and what is there.
+    files: HashMap<Vec<u8>, HandleKey>,
     queue: Vec<Vec<u8>>,
     asked: Vec<Vec<u8>>,
 }
@@ -36,8 +38,8 @@ impl Probe for Table {
         )
     }
 
-    fn handle_at(&mut self, _: &HandleKey, _: &[u8]) -> Option<HandleKey> {
-        None
+    fn handle_at(&mut self, _: &HandleKey, path: &[u8]) -> Option<HandleKey> {
+        self.files.get(path).copied()
     }
 
     fn size_of(&mut self, _: Option<&HandleKey>, _: &[u8]) -> Option<u64> {

@@ -86,6 +86,10 @@ pub(super) struct WindowFile {
     pub(super) brief: Option<Brief>,
     /// The name in what was told last, for when the table of files had no room to keep it.
     pub(super) told: Option<At>,
+    /// A record of the window has renamed it.
+    pub(super) is_renamed: bool,
+    /// It came back to a name that it had left, and may have left it once more.
+    pub(super) is_adrift: bool,
     /// The record of the window that took a name from it last.
     pub(super) unnamed_by: Option<u32>,
 }
@@ -153,6 +157,13 @@ impl Window {
         .take(CHAIN)
     }
 
+    /// The records about a file; not all where there are many.
+    pub(super) fn records_of(&self, file: u32) -> impl Iterator<Item = &Rec> {
+        let first = &self.recs[self.files[file as usize].first as usize];
+        let later = self.later_of_same(first).map(|(_, later)| later);
+        std::iter::once(first).chain(later)
+    }
+
     /// Whether a record of an object alone says when its name went.
     ///
     /// A file may have been open for longer, so that tells only the change of its link count, as long as no other
@@ -170,10 +181,9 @@ impl Window {
 
     /// Whether no record of the window shows a file under two names at a time.
     fn has_one_name(&self, file: u32) -> bool {
-        let first = &self.recs[self.files[file as usize].first as usize];
-        let mut name = first.to.or(first.at);
-        let mut count = 1;
-        for (_, rec) in self.later_of_same(first) {
+        let mut name = None;
+        let mut count = 0;
+        for rec in self.records_of(file) {
             count += 1;
             let is_other = |(at, name)| !self.is_same(at, name);
             if rec.at.zip(name).is_some_and(is_other) {
@@ -181,7 +191,7 @@ impl Window {
             }
             name = rec.to.or(rec.at).or(name);
         }
-        count < CHAIN
+        count <= CHAIN
     }
 
     pub(super) fn wall(&self, rec: &Rec) -> WallTime {
@@ -406,6 +416,8 @@ impl Window {
                 is_held: false,
                 brief: None,
                 told: None,
+                is_renamed: false,
+                is_adrift: false,
                 unnamed_by: None,
             });
             files.len() as u32 - 1

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use crate::Suite;
 use crate::actor::Actor;
 use crate::ground::{Fs, Ground};
+use crate::lines::Line;
 use crate::plans::STEPS;
 pub(crate) use crate::plans::storm as plan;
 use crate::recorder::Home;
@@ -82,17 +83,19 @@ fn run(ground: &Ground, root: &Path, before: Option<Signal>) {
 }
 
 /// Three renames between the same two names: the kernel may merge the third into the first, so that
-/// the records end at the wrong name. The tree must be right nevertheless.
+/// the records end at the wrong name. The tree must be right nevertheless, and the log end where the disk does.
 fn there_and_back(kind: Fs) {
     let ground = Ground::new();
     let root = ground.mount(kind);
     let home = Home::new(&ground);
     fs::create_dir(root.join("known")).unwrap();
+    fs::write(root.join("known-file"), "").unwrap();
     home.watch("_global", &root, &["-r"]);
     let mut recorder = home.start();
     recorder.signal(Signal::STOP);
     fs::create_dir(root.join("new")).unwrap();
-    for name in ["known", "new"] {
+    fs::write(root.join("new-file"), "").unwrap();
+    for name in ["known", "new", "known-file", "new-file"] {
         let (here, there) = (root.join(name), root.join(format!("{name}-there")));
         for _ in 0..3 {
             fs::rename(&here, &there).unwrap();
@@ -113,13 +116,25 @@ fn there_and_back(kind: Fs) {
         let told = lines
             .iter()
             .any(|line| line.kind == "CREATE" && line.path == path.as_os_str().as_bytes());
-        let all: Vec<String> = lines.iter().map(crate::lines::Line::show).collect();
+        let all: Vec<String> = lines.iter().map(Line::show).collect();
         assert!(
             told,
             "{} is not told; the log:\n{}",
             path.display(),
             all.join("\n")
         );
+    }
+    for name in ["known", "new", "known-file", "new-file"] {
+        let (here, there) = (root.join(name), root.join(format!("{name}-there")));
+        let is_about = |line: &&Line| {
+            line.kind == "MOVED_TO"
+                && [&here, &there]
+                    .map(|path| path.as_os_str().as_bytes())
+                    .contains(&&*line.path)
+        };
+        let last = lines.iter().rfind(is_about).expect("a rename");
+        assert_eq!(last.path, there.as_os_str().as_bytes(), "{}", last.show());
+        assert_eq!(last.attribution, "ambiguous", "{}", last.show());
     }
 }
 

@@ -265,6 +265,51 @@ fn there_and_back_by_the_recorder_itself_is_left_out() {
 }
 
 #[test]
+fn a_file_that_went_there_and_back_and_there_again_is_found_out() {
+    let go = |from: &str, to: &str| rename(0, P, ("top", from), ("top", to), "f");
+    let hidden = ["MOVED_FROM /m/a p <> /m/b", "MOVED_TO /m/b p <> /m/a"];
+    let bench = |is_there: bool| {
+        let mut bench = Bench::everything();
+        let path = if is_there { "/m/b" } else { "/m/a" };
+        bench.table.files.insert(path.into(), key("f"));
+        bench.read(&[entry(bits::CREATE, P, "top", "a", "f")]);
+        bench
+    };
+    // It is looked up.
+    let told = bench(true).read(&[go("a", "b"), go("b", "a")]);
+    assert_eq!(told[4..], hidden);
+    assert_eq!(bench(false).read(&[go("a", "b"), go("b", "a")]).len(), 4);
+    // The next rename, or its removal, shows it.
+    let told = bench(false).read(&[go("a", "b"), go("b", "a"), go("b", "c")]);
+    assert_eq!(told[4..6], hidden);
+    assert_eq!(told[6], "MOVED_FROM /m/b p <> /m/c");
+    let removal = [
+        alone(bits::ATTRIB | bits::DELETE_SELF, Q, "f"),
+        entry(bits::DELETE, Q, "top", "b", "f"),
+    ];
+    let end = ["ATTRIB /m/b q", "DELETE_SELF /m/b q", "DELETE /m/b q"];
+    let all = [vec![go("a", "b"), go("b", "a")], removal.to_vec()].concat();
+    let told = bench(false).read(&all);
+    assert_eq!(told[4..], [&hidden[..], &end].concat());
+    // So does what was read when it had been looked up.
+    let mut late = bench(false);
+    late.table.queue.push(removal.concat());
+    let told = late.read(&[go("a", "b"), go("b", "a")]);
+    assert_eq!(told[4..], [&hidden[..], &end].concat());
+    // What has another name is not meant.
+    let link = entry(bits::CREATE, P, "top", "b", "f");
+    let told = bench(false).read(&[go("a", "c"), go("c", "a"), link, go("b", "d")]);
+    assert_eq!(
+        told[4..],
+        [
+            "CREATE /m/b p",
+            "MOVED_FROM /m/b p <> /m/d",
+            "MOVED_TO /m/d p <> /m/b"
+        ]
+    );
+}
+
+#[test]
 fn a_mount_in_a_ring_of_directories_has_one_path() {
     let mut bench = Bench::everything();
     // What was said at different times: the mounted directory is below what is below it.
