@@ -16,6 +16,7 @@ use super::report::{Level, Reporter};
 use crate::fid_parser::raw::{FsId, HandleKey};
 use crate::pipeline::Batch;
 use crate::pipeline::probe::{Probe, Whereabouts};
+use crate::sys::dirents;
 use crate::sys::handle::{self, FileHandle};
 
 /// How the handles of each filesystem are opened.
@@ -142,6 +143,20 @@ impl Probe for KernelProbe<'_> {
         let door = self.doors(object.fs()).first()?;
         let fd = handle::open_handle(door.fd.as_fd(), object.kind(), object.bytes()).ok()?;
         handle::stat(fd.as_fd()).ok().map(|stat| stat.whiteout)
+    }
+
+    fn wait_for_renames(&mut self, dir: &HandleKey) {
+        if dir.is_folded() {
+            return;
+        }
+        let Some(door) = self.doors(dir.fs()).first() else {
+            return;
+        };
+        // Reading entries takes the lock that a rename holds until it has been told of. A directory that is gone
+        // needs nobody to wait for.
+        if let Ok(fd) = handle::open_directory(door.fd.as_fd(), dir.kind(), dir.bytes()) {
+            dirents::read_names(fd.as_fd(), &mut [0; 512], |_| {}).ok();
+        }
     }
 
     fn read_on(&mut self, into: &mut Vec<Batch>) {

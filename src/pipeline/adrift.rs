@@ -12,8 +12,9 @@ use super::ends::Paths;
 use super::expand::{self, Step};
 use super::locate::Location;
 use super::resolve::Climb;
+use super::returns::Spot;
 use super::window::{Rec, Window};
-use super::{Batch, Pipeline, select};
+use super::{Batch, Pipeline};
 use crate::dir_cache::{NodeId, Place};
 use crate::fid_parser::bits;
 use crate::fid_parser::raw::HandleKey;
@@ -99,48 +100,54 @@ impl Pipeline {
         }
     }
 
-    /// The other places where a directory may have been when something happened in it.
+    /// The places where a directory may have been when something happened in it, those by its own renames first.
     ///
-    /// As if one of the directories above, or it itself, had gone on already: by a rename that stands nowhere, or
-    /// by one behind `merged`, a record to which something was added.
+    /// It itself and each directory above may have gone on already: by a rename that stands nowhere, or by one behind
+    /// `merged`, a record to which something was added.
     pub(super) fn other_places(&self, dir: NodeId, merged: Option<&Rec>) -> Paths {
-        let mut places = Paths::new();
-        let mut below: SmallVec<[NodeId; 16]> = SmallVec::new();
-        let mut at = dir;
-        let mut climb = Climb::from(dir);
-        while places.len() < PLACES_AT_MOST {
-            let mut add = |parent: NodeId, name: &[u8]| {
-                for path in select::paths_of(&self.tree, &self.mounts, parent) {
-                    let mut path = select::joined(&path, name);
-                    for node in below.iter().rev() {
-                        if let Place::In { name, .. } = self.tree.place(*node) {
-                            path.push(b'/');
-                            path.extend_from_slice(name);
-                        }
-                    }
-                    places.push(path);
-                }
-            };
-            let renames = merged.into_iter();
-            let renames = renames.flat_map(|rec| self.window.renames_behind(at, rec));
-            for to in renames.filter_map(|rename| rename.to) {
-                add(to.dir, self.window.name(to.name));
+        let mut search = Search {
+            merged,
+            places: Paths::new(),
+            steps: 0,
+        };
+        for renames in 1..=RENAMES_AT_MOST {
+            search.steps = 0;
+            self.search(dir, renames, &mut Vec::new(), &mut search);
+        }
+        search.places
+    }
+
+    /// Looks for the places of a directory after up to so many renames, and what is `below` it, the deepest first.
+    fn search(&self, dir: NodeId, renames: usize, below: &mut Vec<Spot>, search: &mut Search<'_>) {
+        search.steps += 1;
+        if search.steps > STEPS_AT_MOST {
+            return;
+        }
+        for point in self.mounts.get(&dir).into_iter().flatten() {
+            let mut path = point.to_vec();
+            for (_, name) in below.iter().rev() {
+                path.push(b'/');
+                path.extend_from_slice(name);
             }
-            if self.adrift.is_itself(at) {
-                for (parent, name) in self.hidden_ways(at) {
-                    add(*parent, name);
-                }
-            }
-            let Place::In { parent, .. } = self.tree.place(at) else {
-                break;
-            };
-            below.push(at);
-            at = parent;
-            if climb.goes_round(at) {
-                break;
+            search.places.push(path);
+        }
+        let mut others: SmallVec<[Spot; 2]> = SmallVec::new();
+        if renames > 0 {
+            let later = search.merged.into_iter();
+            let later = later.flat_map(|rec| self.window.renames_behind(dir, rec));
+            others.extend(later.filter_map(|rename| Some(self.spot_of(rename.to?))));
+            if self.adrift.is_itself(dir) {
+                others.extend(self.hidden_ways(dir).cloned());
             }
         }
-        places
+        let now = self.spot(dir).map(|spot| (spot, renames));
+        let others = others.into_iter().map(|spot| (spot, renames - 1));
+        for (spot, renames) in others.chain(now) {
+            let parent = spot.0;
+            below.push(spot);
+            self.search(parent, renames, below, search);
+            below.pop();
+        }
     }
 
     fn is_any_above(&self, mut dir: NodeId, is_one: impl Fn(NodeId) -> bool) -> bool {
@@ -197,5 +204,13 @@ impl Window {
     }
 }
 
-/// More places than these are never thought of.
-const PLACES_AT_MOST: usize = 16;
+/// What is found of the places where a directory may have been.
+struct Search<'a> {
+    merged: Option<&'a Rec>,
+    places: Paths,
+    steps: usize,
+}
+
+/// So many renames that may have happened or not are thought of at a time, and so many directories looked at.
+const RENAMES_AT_MOST: usize = 3;
+const STEPS_AT_MOST: usize = 512;

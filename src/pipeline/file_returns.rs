@@ -33,7 +33,7 @@ impl Pipeline {
                 && !expand::is_over_before(&self.window, before, rec)
         };
         let is_adrift = self.window.records_of(number).any(is_back);
-        self.window.files[number as usize].is_adrift = is_adrift;
+        self.window.files[number as usize].came_back_by = is_adrift.then_some(rec.place);
         if is_adrift {
             self.moved.files.push(number);
         }
@@ -49,13 +49,14 @@ impl Pipeline {
         let Object::File(number) = rec.object else {
             return;
         };
-        if !self.window.files[number as usize].is_adrift {
+        let Some(back) = self.window.files[number as usize].came_back_by else {
             return;
-        }
-        let shows = |rec: &&Rec| rec.mask & SAYS_WHERE != 0;
+        };
         let shown = if rec.at.is_some() {
-            Some(rec).filter(shows)
+            Some(rec).filter(|rec| rec.mask & SAYS_WHERE != 0)
         } else {
+            // This one may be told behind its place; what shows more has not been told yet.
+            let shows = |rec: &&Rec| rec.mask & SAYS_WHERE != 0 && rec.place > back;
             let mut later = self.window.later_of_same(rec).map(|(_, later)| later);
             later.find(shows)
         };
@@ -73,7 +74,7 @@ impl Pipeline {
         let mut found = Vec::new();
         for number in files.iter().copied() {
             let file = &self.window.files[number as usize];
-            let Some(was) = file.told.filter(|_| file.is_adrift) else {
+            let Some(was) = file.told.filter(|_| file.came_back_by.is_some()) else {
                 continue;
             };
             if self.is_file_at(&file.key, was, probe) {
@@ -85,6 +86,9 @@ impl Pipeline {
                 rec.to.filter(|_| leaves)
             });
             let is = ways.find(|to| self.is_file_at(&file.key, *to, probe));
+            if let Some(is) = is {
+                probe.wait_for_renames(&self.tree.key(is.dir));
+            }
             found.push((number, is));
         }
         found
@@ -105,7 +109,7 @@ impl Pipeline {
             if let (Some(is), Some(wall)) = (newer.or(is), wall) {
                 self.tell_hidden_file_move(number, is, wall, sink);
             }
-            self.window.files[number as usize].is_adrift = false;
+            self.window.files[number as usize].came_back_by = None;
         }
     }
 
@@ -146,6 +150,6 @@ impl Pipeline {
         self.leave_name(number, was);
         let file = &mut self.window.files[number as usize];
         file.told = Some(is);
-        file.is_adrift = false;
+        file.came_back_by = None;
     }
 }

@@ -109,6 +109,9 @@ impl Pipeline {
         is_dir: bool,
         found: Option<&Found>,
     ) -> Option<Found> {
+        if found.is_some_and(|found| found.hits.len() == self.rules.groups.len()) {
+            return None;
+        }
         let places = match location {
             Location::Entry { dir, name, .. } => {
                 let mut places = self.other_places(*dir, merged);
@@ -132,10 +135,10 @@ impl Pipeline {
     }
 
     /// The path of the other side of a rename, through the mount that `path` was seen through.
-    pub(super) fn other_side(&self, at: At, path: &[u8]) -> Option<Vec<u8>> {
+    pub(super) fn other_side(&self, at: At, path: &[u8], is_elsewhere: bool) -> Option<Vec<u8>> {
         let name = self.window.name(at.name);
         let mut dirs = select::paths_of(&self.tree, &self.mounts, at.dir);
-        if self.is_adrift(at.dir) {
+        if is_elsewhere {
             dirs.extend(self.other_places(at.dir, None));
         }
         dirs.into_iter()

@@ -36,6 +36,12 @@ pub trait Probe {
     /// `None` when it is gone.
     fn is_whiteout(&mut self, object: &HandleKey) -> Option<bool>;
 
+    /// Waits for whoever renames something in a directory right now, until the queue tells of it.
+    ///
+    /// The kernel shows a rename at once, and tells of it some microseconds later; the directory is locked until
+    /// then. An answer is true for what was read behind it only if nobody was in between.
+    fn wait_for_renames(&mut self, dir: &HandleKey);
+
     /// Reads what has come since, until the queue is empty; appends to `into`.
     fn read_on(&mut self, into: &mut Vec<Batch>);
 }

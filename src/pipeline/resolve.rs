@@ -76,6 +76,7 @@ impl Pipeline {
 
     fn ask(&mut self, mut asked: Vec<NodeId>, now: u64, probe: &mut dyn Probe) -> Vec<NodeId> {
         let mut answered = Vec::new();
+        let mut parents = HashSet::new();
         while let Some(dir) = asked.pop() {
             if !self.tree.is_unknown(dir) || self.tree.is_given_up(dir) {
                 continue;
@@ -88,6 +89,7 @@ impl Pipeline {
                     self.tree.set_unconfirmed(dir, true);
                     answered.push(dir);
                     asked.push(parent);
+                    parents.insert(parent);
                 }
                 Some(top @ (Whereabouts::Top | Whereabouts::Outside)) => {
                     self.tree.put_top(dir);
@@ -104,6 +106,9 @@ impl Pipeline {
                     }
                 }
             }
+        }
+        for parent in parents {
+            probe.wait_for_renames(&self.tree.key(parent));
         }
         answered
     }

@@ -162,6 +162,7 @@ impl Pipeline {
             };
             match probe.place_of(&self.tree.key(dir)) {
                 Some(Whereabouts::In { parent, name }) => {
+                    probe.wait_for_renames(&parent);
                     let parent = self.tree.intern(&parent);
                     self.tree.put(dir, parent, &name);
                 }
@@ -197,7 +198,7 @@ impl Pipeline {
         (at.dir, SmallVec::from_slice(self.window.name(at.name)))
     }
 
-    fn spot(&self, dir: NodeId) -> Option<Spot> {
+    pub(super) fn spot(&self, dir: NodeId) -> Option<Spot> {
         match self.tree.place(dir) {
             Place::In { parent, name } => Some((parent, SmallVec::from_slice(name))),
             Place::Unknown | Place::Top => None,

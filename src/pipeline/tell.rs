@@ -316,7 +316,10 @@ impl Pipeline {
                 let stays = rec.at.map(|at| at.dir) == rec.to.map(|to| to.dir);
                 let other = there.and_then(|there| {
                     let beside = stays.then(|| here.beside(*hit, self.window.name(there.name)));
-                    beside.flatten().or_else(|| self.other_side(there, &path))
+                    beside.flatten().or_else(|| {
+                        let is_elsewhere = here.routes.is_none();
+                        self.other_side(there, &path, is_elsewhere)
+                    })
                 });
                 let seen = if kind == EventType::MovedTo {
                     rec.to

@@ -25,6 +25,8 @@ struct Table {
     files: HashMap<Vec<u8>, HandleKey>,
     queue: Vec<Vec<u8>>,
     asked: Vec<Vec<u8>>,
+    /// What is in the queue only when this directory is no longer locked.
+    held: HashMap<Vec<u8>, Vec<u8>>,
 }
 
 impl Probe for Table {
@@ -48,6 +50,10 @@ impl Probe for Table {
 
     fn is_whiteout(&mut self, object: &HandleKey) -> Option<bool> {
         Some(object.bytes() == b"whiteout")
+    }
+
+    fn wait_for_renames(&mut self, dir: &HandleKey) {
+        self.queue.extend(self.held.remove(dir.bytes()));
     }
 
     fn read_on(&mut self, into: &mut Vec<Batch>) {

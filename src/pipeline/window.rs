@@ -88,8 +88,8 @@ pub(super) struct WindowFile {
     pub(super) told: Option<At>,
     /// A record of the window has renamed it.
     pub(super) is_renamed: bool,
-    /// It came back to a name that it had left, and may have left it once more.
-    pub(super) is_adrift: bool,
+    /// The record by which it came back to a name that it had left, and may have left once more.
+    pub(super) came_back_by: Option<u32>,
     /// The record of the window that took a name from it last.
     pub(super) unnamed_by: Option<u32>,
 }
@@ -417,7 +417,7 @@ impl Window {
                 brief: None,
                 told: None,
                 is_renamed: false,
-                is_adrift: false,
+                came_back_by: None,
                 unnamed_by: None,
             });
             files.len() as u32 - 1

@@ -387,10 +387,11 @@ impl Actor {
         phase: u32,
     ) {
         let watched = self.watched(path);
-        if let Some(book) = &mut self.book
-            && watched
-        {
+        let Some(book) = &mut self.book else { return };
+        if watched {
             book.must(kind, path, other, self.first + object, phase);
+        } else {
+            book.outside(kind, path, self.first + object);
         }
     }
 
@@ -400,7 +401,7 @@ impl Actor {
         if watched {
             book.some(kind, path, self.first + object, from, to);
         } else {
-            book.waive(self.first + object, kind);
+            book.outside(kind, path, self.first + object);
         }
     }
 
@@ -417,7 +418,7 @@ impl Actor {
         if watched {
             book.instead(kind, path, self.first + object, from, to);
         } else {
-            book.waive(self.first + object, kind);
+            book.outside(kind, path, self.first + object);
         }
     }
 

@@ -3,7 +3,7 @@
 //! The kernel merges unread records of one process on one name or one object, so a type that repeats may
 //! be told fewer times than it happened, never more. All else is compared exactly.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
 use crate::lines::Line;
@@ -38,7 +38,10 @@ pub(crate) struct Truth {
     slots: HashMap<Key, Slot>,
     /// For each object and type that may be merged: its keys, of which one at least must be told.
     either: HashMap<(Object, &'static str), Vec<Key>>,
-    waived: HashMap<(Object, &'static str), bool>,
+    /// What happened where nobody watches: of what kind, and the last name in its path.
+    outside: HashSet<(&'static str, Vec<u8>)>,
+    /// Of what kind, and of which object: a merged record may have been told there.
+    waived: HashSet<(Object, &'static str)>,
     /// The filesystem does not tell what happens to an object itself.
     pub(crate) lacks_self: bool,
     /// The kernel does not join both sides of a rename.
@@ -194,9 +197,10 @@ impl Truth {
         slot.who.push((object, from, to));
     }
 
-    /// The merged record may have been told where nobody watches.
-    pub(crate) fn waive(&mut self, object: Object, kind: &'static str) {
-        self.waived.insert((object, kind), true);
+    /// Something happened where nobody watches. When its place is one of two, the log may show the other one.
+    pub(crate) fn outside(&mut self, kind: &'static str, path: &[u8], object: Object) {
+        self.outside.insert((kind, name_of(path)));
+        self.waived.insert((object, kind));
     }
 
     pub(crate) fn merge(&mut self, other: Self) {
@@ -208,6 +212,7 @@ impl Truth {
             mine.who.extend(slot.who);
         }
         self.either.extend(other.either);
+        self.outside.extend(other.outside);
         self.waived.extend(other.waived);
     }
 
@@ -233,7 +238,10 @@ impl Truth {
                 other,
             };
             let Some(slot) = self.slots.get(&key) else {
-                report.add("never happened", line.show());
+                let what = (line.kind, name_of(&line.path));
+                if !line.is_adrift || !self.outside.contains(&what) {
+                    report.add("never happened", line.show());
+                }
                 continue;
             };
             let count = seen.entry(key).or_default();
@@ -278,12 +286,16 @@ impl Truth {
         }
         for ((object, kind), keys) in &self.either {
             let optional = self.lacks_self && OF_ITSELF.contains(kind)
-                || self.waived.contains_key(&(*object, *kind));
+                || self.waived.contains(&(*object, *kind));
             if !optional && !keys.iter().any(|key| seen.contains_key(key)) {
                 report.add("missing", keys[0].show());
             }
         }
     }
+}
+
+fn name_of(path: &[u8]) -> Vec<u8> {
+    path.rsplit(|byte| *byte == b'/').next().unwrap().to_vec()
 }
 
 impl Key {
@@ -350,12 +362,12 @@ impl Report {
 pub(crate) fn check_tree_order(lines: &[Line]) {
     let mut report = Report::default();
     let mut state: HashMap<&[u8], &'static str> = HashMap::new();
-    let made: std::collections::HashSet<&[u8]> = lines
+    let made: HashSet<&[u8]> = lines
         .iter()
         .filter(|line| line.kind == "CREATE")
         .map(|line| line.path.as_slice())
         .collect();
-    let parents: std::collections::HashSet<&[u8]> = lines.iter().map(parent).collect();
+    let parents: HashSet<&[u8]> = lines.iter().map(parent).collect();
     for line in lines {
         let is_named = line.kind == "CREATE" || line.kind == "DELETE";
         if is_named && !line.is_dir && parents.contains(line.path.as_slice()) {

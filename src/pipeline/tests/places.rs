@@ -296,6 +296,18 @@ fn a_file_that_went_there_and_back_and_there_again_is_found_out() {
     late.table.queue.push(removal.concat());
     let told = late.read(&[go("a", "b"), go("b", "a")]);
     assert_eq!(told[4..], [&hidden[..], &end].concat());
+    // An end that was added to an older record is behind the way back.
+    let told = bench(false).read(&[
+        go("a", "b"),
+        alone(bits::MOVE_SELF | bits::ATTRIB | bits::DELETE_SELF, P, "f"),
+        go("b", "a"),
+        rename(0, P, ("top", "x"), ("top", "a"), "over"),
+    ]);
+    assert_eq!(
+        told.iter().filter(|line| line.contains("MOVED")).count(),
+        6,
+        "{told:#?}"
+    );
     // What has another name is not meant.
     let link = entry(bits::CREATE, P, "top", "b", "f");
     let told = bench(false).read(&[go("a", "c"), go("c", "a"), link, go("b", "d")]);
@@ -307,6 +319,37 @@ fn a_file_that_went_there_and_back_and_there_again_is_found_out() {
             "MOVED_TO /m/d p <> /m/b"
         ]
     );
+}
+
+#[test]
+fn a_rename_that_is_seen_before_it_is_told_is_waited_for() {
+    let go =
+        |mask, from: &str, to: &str, object| rename(mask, P, ("top", from), ("top", to), object);
+    // Of a directory and a file that came back, and go once more.
+    for (mask, object) in [(bits::ONDIR, "D"), (0, "f")] {
+        let mut bench = Bench::everything();
+        bench.read(&[entry(bits::CREATE | mask, P, "top", "a", object)]);
+        bench.table.places.insert(b"D".to_vec(), is_in("top", "b"));
+        bench.table.files.insert(b"/m/b".to_vec(), key("f"));
+        bench
+            .table
+            .held
+            .insert(b"top".to_vec(), go(mask, "a", "b", object));
+        let told = bench.read(&[go(mask, "a", "b", object), go(mask, "b", "a", object)]);
+        assert_eq!(told.len(), 6, "{told:#?}");
+    }
+    // Of a directory that nobody has seen yet.
+    let mut bench = Bench::everything();
+    bench
+        .table
+        .places
+        .insert(b"N".to_vec(), is_in("top", "new"));
+    bench
+        .table
+        .held
+        .insert(b"top".to_vec(), go(bits::ONDIR, "old", "new", "N"));
+    let told = bench.read(&[entry(bits::CREATE, P, "N", "f", "f1")]);
+    assert_eq!(told[0], "CREATE /m/old/f p");
 }
 
 #[test]

@@ -217,6 +217,8 @@ impl Probe for Machine {
         size.map(|size| size.is_multiple_of(7))
     }
 
+    fn wait_for_renames(&mut self, _: &HandleKey) {}
+
     fn read_on(&mut self, into: &mut Vec<Batch>) {
         into.append(&mut self.queue);
     }
