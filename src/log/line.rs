@@ -50,26 +50,56 @@ pub struct Glance<'a> {
 
 /// Appends `event` as one line, newline included.
 pub fn encode_event(event: &FileEvent, out: &mut Vec<u8>) {
+    encode_parts(
+        event,
+        out,
+        |out| write_time(event.time, out),
+        |out| push_who(event, out),
+        |out| push_descent(event, out),
+    );
+}
+
+/// The same, with the parts of which those of the line before may be the same.
+pub(super) fn encode_parts(
+    event: &FileEvent,
+    out: &mut Vec<u8>,
+    time: impl FnOnce(&mut Vec<u8>),
+    who: impl FnOnce(&mut Vec<u8>),
+    descent: impl FnOnce(&mut Vec<u8>),
+) {
     out.reserve(FIXED_LEN + event.path.len() + event.chain.len());
-    push_head(event.time, event.kind.name(), &event.path, out);
+    push_head(time, event.kind.name(), &event.path, out);
+    who(out);
+    push_key(b"\",\"file_size\":", event.file_size, out);
+    descent(out);
+    push_where_known(event, out);
+    out.extend_from_slice(b"}\n");
+}
+
+/// Process, command and user.
+pub(super) fn push_who(event: &FileEvent, out: &mut Vec<u8>) {
     push_key(b"\",\"pid\":", u64::from(event.pid), out);
     out.extend_from_slice(b",\"cmd\":\"");
     push_escaped(event.cmd.as_bytes(), out);
     out.extend_from_slice(b"\",\"user\":\"");
     push_escaped(event.user.as_bytes(), out);
-    push_key(b"\",\"file_size\":", event.file_size, out);
+}
+
+/// Where the process comes from, and its program.
+pub(super) fn push_descent(event: &FileEvent, out: &mut Vec<u8>) {
     push_key(b",\"ppid\":", u64::from(event.ppid), out);
     push_key(b",\"tgid\":", u64::from(event.tgid), out);
     out.extend_from_slice(b",\"chain\":\"");
     push_escaped(event.chain.as_bytes(), out);
     out.push(b'"');
-    push_where_known(event, out);
-    out.extend_from_slice(b"}\n");
+    if let Some(exe) = &event.exe {
+        push_text(b"exe", exe.as_bytes(), out);
+    }
 }
 
 /// Appends `gap` as one line, newline included. It has the ten keys of an event, too.
 pub fn encode_gap(gap: &Gap<'_>, out: &mut Vec<u8>) {
-    push_head(gap.time, GAP, b"", out);
+    push_head(|out| write_time(gap.time, out), GAP, b"", out);
     out.extend_from_slice(
         br#"","pid":0,"cmd":"","user":"","file_size":0,"ppid":0,"tgid":0,"chain":"","lost":"#,
     );
@@ -236,9 +266,9 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn push_head(time: WallTime, event_type: &str, path: &[u8], out: &mut Vec<u8>) {
+fn push_head(time: impl FnOnce(&mut Vec<u8>), event_type: &str, path: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"time\":\"");
-    write_time(time, out);
+    time(out);
     out.extend_from_slice(b"\",\"event_type\":\"");
     out.extend_from_slice(event_type.as_bytes());
     out.extend_from_slice(b"\",\"path\":\"");
@@ -252,9 +282,6 @@ fn push_key(key: &[u8], number: u64, out: &mut Vec<u8>) {
 
 /// The keys that stand only where they say something.
 fn push_where_known(event: &FileEvent, out: &mut Vec<u8>) {
-    if let Some(exe) = &event.exe {
-        push_text(b"exe", exe.as_bytes(), out);
-    }
     let from = event.kind == EventType::MovedTo;
     if let Some(other) = &event.other_path {
         push_text(if from { b"from" } else { b"to" }, other, out);

@@ -6,6 +6,7 @@ pub mod append;
 pub mod backwards;
 pub mod chain;
 pub mod dir;
+pub mod encoder;
 pub mod escape;
 pub mod form;
 pub mod front;

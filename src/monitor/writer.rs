@@ -11,6 +11,7 @@ use crate::event::{FileEvent, WallTime};
 use crate::log::alert::{Note, encode_alert};
 use crate::log::append::{Appender, AppenderConfig, FlushReport, WORTH_A_WRITE};
 use crate::log::chain::{self, Link};
+use crate::log::encoder::Encoder;
 use crate::log::journal::{self, Entry};
 use crate::log::line::{self, Gap};
 use crate::log::recent::Recent;
@@ -24,6 +25,7 @@ use crate::sys::clock;
 #[derive(Debug)]
 pub struct Writer {
     appender: Appender,
+    encoder: Encoder,
     /// Lines are written out when so many bytes have gathered, also within a long step.
     flush_at: usize,
     logs: Recent<GroupName, Log>,
@@ -75,6 +77,7 @@ impl Writer {
         Self {
             flush_at: WORTH_A_WRITE.min(config.ceiling_bytes / 4),
             appender: Appender::new(config),
+            encoder: Encoder::default(),
             logs: Recent::default(),
             journal_time: WallTime(i64::MIN),
             last_link: None,
@@ -147,6 +150,7 @@ impl Writer {
         let Self {
             logs,
             appender,
+            encoder,
             live,
             ..
         } = self;
@@ -158,7 +162,7 @@ impl Writer {
             &log.file_name,
             (group, Some(event)),
             event.time,
-            |out| line::encode_event(event, out),
+            |out| encoder.encode(event, out),
         );
         if appender.pending_bytes() >= self.flush_at && self.retry_at.is_none() {
             self.flush(reporter);
