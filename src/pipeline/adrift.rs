@@ -60,10 +60,7 @@ impl Pipeline {
     }
 
     pub(super) fn is_location_adrift(&self, location: &Location) -> bool {
-        match location {
-            Location::Entry { dir, .. } | Location::Itself(dir) => self.is_adrift(*dir),
-            Location::Paths(_) => false,
-        }
+        location.dir().is_some_and(|dir| self.is_adrift(dir))
     }
 
     /// Which bits of a record may have happened behind a rename above that place which is told later.
@@ -71,9 +68,8 @@ impl Pipeline {
         if self.window.dir_moves.is_empty() && self.behind_loss.is_empty() {
             return 0;
         }
-        let dir = match location {
-            Location::Entry { dir, .. } | Location::Itself(dir) => *dir,
-            Location::Paths(_) => return 0,
+        let Some(dir) = location.dir() else {
+            return 0;
         };
         if !expand::is_merged(rec) || rec.mask & bits::RENAME != 0 {
             return 0;

@@ -90,7 +90,6 @@ impl Pipeline {
         let location = Location::Entry {
             dir,
             name: SmallVec::from_slice(name),
-            seen: None,
         };
         Some(LastSeen { location, is_lost })
     }

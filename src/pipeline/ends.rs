@@ -177,12 +177,11 @@ impl Pipeline {
             return Some((self.deed_of(other), None));
         }
         let (dir, name) = match location? {
-            Location::Entry { dir, name, .. } => (*dir, name.as_slice()),
             Location::Itself(itself) => match self.tree.place(*itself) {
                 crate::dir_cache::Place::In { parent, name } => (parent, name),
                 _ => return None,
             },
-            Location::Paths(_) => return None,
+            entry => self.entry_of(entry)?,
         };
         let over = self
             .ends

@@ -15,14 +15,14 @@ pub(super) struct Found {
     pub(super) routes: Option<Arc<Routes>>,
     /// Without routes: the whole paths.
     paths: Paths,
-    pub(super) name: SmallVec<[u8; 64]>,
     pub(super) hits: SmallVec<[Hit; 2]>,
 }
 
 impl Found {
-    pub(super) fn path(&self, hit: Hit) -> Vec<u8> {
+    /// The path by which it is told, of that name if it is an entry of a directory.
+    pub(super) fn path(&self, hit: Hit, name: &[u8]) -> Vec<u8> {
         let mut path = Vec::new();
-        self.write_path(hit, &mut path);
+        self.write_path(hit, name, &mut path);
         path
     }
 
@@ -34,11 +34,11 @@ impl Found {
     }
 
     /// Puts the path into a buffer, instead of what is there.
-    pub(super) fn write_path(&self, hit: Hit, into: &mut Vec<u8>) {
+    pub(super) fn write_path(&self, hit: Hit, name: &[u8], into: &mut Vec<u8>) {
         into.clear();
         match &self.routes {
             Some(routes) => {
-                select::join(&routes.ways[usize::from(hit.route)].path, &self.name, into);
+                select::join(&routes.ways[usize::from(hit.route)].path, name, into);
             }
             None if self.paths[usize::from(hit.route)].is_empty() => into.push(b'/'),
             None => into.extend_from_slice(&self.paths[usize::from(hit.route)]),
@@ -59,36 +59,34 @@ impl Pipeline {
 
     /// The ways to a place that lead into a watch; `None` when nobody watches there.
     pub(super) fn found(&mut self, location: &Location, is_dir: bool) -> Option<Found> {
-        match location {
-            Location::Entry { dir, name, .. } => {
-                let Self {
-                    routes,
-                    tree,
-                    mounts,
-                    rules,
-                    counts,
-                    ..
-                } = self;
-                let routes = routes.routes(tree, mounts, rules, *dir);
-                if routes.is_empty() {
-                    counts.left_out.exclude += u64::from(routes.is_excluded);
-                    return None;
-                }
-                let hits = select::hits(rules, &routes, name, is_dir);
-                counts.left_out.exclude += u64::from(hits.is_empty() && routes.leads_on_from());
-                Some(Found {
-                    routes: Some(routes),
-                    paths: smallvec![],
-                    name: SmallVec::from_slice(name),
-                    hits,
-                })
-            }
+        let dir = match location {
+            Location::Seen(At { dir, .. }) | Location::Entry { dir, .. } => *dir,
             Location::Itself(dir) => {
                 let paths = select::paths_of(&self.tree, &self.mounts, *dir);
-                self.found_at(paths, true)
+                return self.found_at(paths, true);
             }
-            Location::Paths(paths) => self.found_at(paths.clone(), is_dir),
+            Location::Paths(paths) => return self.found_at(paths.clone(), is_dir),
+        };
+        let Self {
+            routes,
+            tree,
+            mounts,
+            rules,
+            ..
+        } = self;
+        let routes = routes.routes(tree, mounts, rules, dir);
+        if routes.is_empty() {
+            self.counts.left_out.exclude += u64::from(routes.is_excluded);
+            return None;
         }
+        let (_, name) = self.entry_of(location)?;
+        let hits = select::hits(&self.rules, &routes, name, is_dir);
+        self.counts.left_out.exclude += u64::from(hits.is_empty() && routes.leads_on_from());
+        Some(Found {
+            routes: Some(routes),
+            paths: smallvec![],
+            hits,
+        })
     }
 
     fn found_at(&self, paths: Paths, is_dir: bool) -> Option<Found> {
@@ -96,7 +94,6 @@ impl Pipeline {
         (!hits.is_empty()).then_some(Found {
             routes: None,
             paths,
-            name: SmallVec::new(),
             hits,
         })
     }
@@ -112,18 +109,13 @@ impl Pipeline {
         if found.is_some_and(|found| found.hits.len() == self.rules.groups.len()) {
             return None;
         }
-        let places = match location {
-            Location::Entry { dir, name, .. } => {
-                let mut places = self.other_places(*dir, merged);
-                for path in &mut places {
-                    path.push(b'/');
-                    path.extend_from_slice(name);
-                }
-                places
+        let mut places = self.other_places(location.dir()?, merged);
+        if let Some((_, name)) = self.entry_of(location) {
+            for path in &mut places {
+                path.push(b'/');
+                path.extend_from_slice(name);
             }
-            Location::Itself(dir) => self.other_places(*dir, merged),
-            Location::Paths(_) => return None,
-        };
+        }
         let group = |hit: &Hit| self.rules.rules[usize::from(hit.rule)].group;
         let told = |hit: &Hit| {
             let hits = found.iter().flat_map(|found| &found.hits);

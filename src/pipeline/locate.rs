@@ -12,11 +12,12 @@ use crate::fid_parser::bits;
 
 /// Where something happened.
 pub(super) enum Location {
+    /// An entry of a directory, as a record of the window shows it.
+    Seen(At),
     /// The entry `name` of a directory.
     Entry {
         dir: NodeId,
-        name: SmallVec<[u8; 64]>,
-        seen: Option<At>,
+        name: SmallVec<[u8; 24]>,
     },
     /// A directory itself.
     Itself(NodeId),
@@ -24,20 +25,31 @@ pub(super) enum Location {
     Paths(Paths),
 }
 
+impl Location {
+    /// The directory in which it happened, or to which.
+    pub(super) fn dir(&self) -> Option<NodeId> {
+        match self {
+            Self::Seen(At { dir, .. }) | Self::Entry { dir, .. } | Self::Itself(dir) => Some(*dir),
+            Self::Paths(_) => None,
+        }
+    }
+}
+
 impl Pipeline {
     pub(super) fn location(&self, rec: &Rec) -> Option<Location> {
         match (rec.at, rec.object) {
-            (Some(at), _) => Some(self.entry(at)),
+            (Some(at), _) => Some(Location::Seen(at)),
             (None, Object::Dir(dir)) => Some(Location::Itself(dir)),
             _ => None,
         }
     }
 
-    pub(super) fn entry(&self, at: At) -> Location {
-        Location::Entry {
-            dir: at.dir,
-            name: SmallVec::from_slice(self.window.name(at.name)),
-            seen: Some(at),
+    /// The directory and the name in it, unless it is a directory itself or a whole path.
+    pub(super) fn entry_of<'a>(&'a self, location: &'a Location) -> Option<(NodeId, &'a [u8])> {
+        match location {
+            Location::Seen(at) => Some((at.dir, self.window.name(at.name))),
+            Location::Entry { dir, name } => Some((*dir, name)),
+            Location::Itself(_) | Location::Paths(_) => None,
         }
     }
 
@@ -53,7 +65,7 @@ impl Pipeline {
         let later = self.window.later_of_same(rec);
         let removals = later.filter(|(_, later)| later.mask & bits::DELETE != 0);
         let last = removals.filter_map(|(_, removal)| removal.at).last();
-        last.map(|at| self.entry(at))
+        last.map(Location::Seen)
     }
 
     /// Finds a file of which a record carries the handle only.
@@ -66,18 +78,17 @@ impl Pipeline {
         };
         let file = &self.window.files[number as usize];
         if let Some(told) = file.told.filter(|_| lost.is_none()) {
-            return Some(self.entry(told));
+            return Some(Location::Seen(told));
         }
         let mut later = self.window.later_of_same(rec).map(|(_, later)| later);
         let honest = later.find(|rec| rec.at.is_some() && !nameless::is_suspect(&self.window, rec));
         if let Some(at) = honest.and_then(|rec| rec.at) {
-            return Some(self.entry(at));
+            return Some(Location::Seen(at));
         }
         if let Some((dir, name)) = self.replaced.find(rec.pid, &file.key, rec.mask) {
             return Some(Location::Entry {
                 dir,
                 name: name.into(),
-                seen: None,
             });
         }
         // A link count changes as a name comes or goes, whose record stands behind this one, or was merged into

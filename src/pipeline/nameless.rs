@@ -31,6 +31,6 @@ impl Pipeline {
             .into_iter()
             .next()?;
         let there = probe.handle_at(&key, &select::joined(&dir, self.window.name(at.name)));
-        (there == Some(key)).then(|| self.entry(at))
+        (there == Some(key)).then(|| Location::Seen(at))
     }
 }

@@ -4,6 +4,7 @@
 //! whiteout to remove what a lower layer holds, a copy of a directory that is about to change. Only
 //! the first is an event of the merged tree.
 
+use super::locate::Location;
 use super::probe::Probe;
 use super::tell::Deed;
 use super::window::{At, Object, Rec};
@@ -36,7 +37,7 @@ impl Pipeline {
                     to: None,
                     ..*rec
                 };
-                let location = self.entry(to);
+                let location = Location::Seen(to);
                 self.tell_at(&removal, bits::DELETE, &location, deed, probe, sink);
             }
         }
@@ -53,7 +54,7 @@ impl Pipeline {
                     to: None,
                     ..*rec
                 };
-                let location = self.entry(from);
+                let location = Location::Seen(from);
                 self.tell_at(&made, bits::CREATE, &location, deed, probe, sink);
             }
         }

@@ -16,6 +16,7 @@ use super::window::{At, Object, Rec};
 use super::{Outcome, Pipeline};
 use crate::dir_cache::{NodeId, Place};
 use crate::event::EventType;
+use crate::fid_parser::bits;
 
 /// The renames of directories in the window, as far as a return has to be noticed.
 #[derive(Debug, Default)]
@@ -107,10 +108,12 @@ impl Pipeline {
         let Some(at) = rec.at.filter(|_| !self.moved.returned.is_empty()) else {
             return;
         };
-        let taken = self.spot_of(at);
-        let is_there = |dir: &NodeId| {
-            rec.object != Object::Dir(*dir) && self.spot(*dir).as_ref() == Some(&taken)
+        let taken = Place::In {
+            parent: at.dir,
+            name: self.window.name(at.name),
         };
+        let is_there =
+            |dir: &NodeId| rec.object != Object::Dir(*dir) && self.tree.place(*dir) == taken;
         let Some(dir) = self.adrift.dirs().find(is_there) else {
             return;
         };
@@ -194,6 +197,20 @@ impl Pipeline {
         !self.window.is_empty() || !self.window.unknown.is_empty()
     }
 
+    /// What was added to a record in front of a loss by something that was lost: a MOVE_SELF without its rename.
+    pub(super) fn bits_behind_loss(&self, rec: &Rec) -> u64 {
+        let is_candidate = rec.mask & bits::MOVE_SELF != 0 && rec.at.is_none();
+        if self.behind_loss.is_empty() || !is_candidate || !expand::is_merged(rec) {
+            return 0;
+        }
+        let has_rename = match rec.object {
+            Object::File(file) => self.window.files[file as usize].is_renamed,
+            Object::Dir(dir) => self.window.dir_moves.contains_key(&dir),
+            Object::None => true,
+        };
+        if has_rename { 0 } else { bits::MOVE_SELF }
+    }
+
     pub(super) fn spot_of(&self, at: At) -> Spot {
         (at.dir, SmallVec::from_slice(self.window.name(at.name)))
     }
@@ -226,21 +243,16 @@ impl Pipeline {
         let entry = |(dir, name): &Spot| Location::Entry {
             dir: *dir,
             name: name.as_slice().into(),
-            seen: None,
         };
-        let (old, new) = (
-            self.found(&entry(&was), deed.is_dir),
-            self.found(&entry(&is), deed.is_dir),
-        );
-        for (kind, here, there) in [
+        let old = self.found(&entry(&was), deed.is_dir);
+        let new = self.found(&entry(&is), deed.is_dir);
+        let (old, new) = ((old, &was.1), (new, &is.1));
+        for (kind, (here, name), (there, other_name)) in [
             (EventType::MovedFrom, &old, &new),
             (EventType::MovedTo, &new, &old),
         ] {
-            for hit in here
-                .iter()
-                .flat_map(|here| here.hits.iter().map(move |hit| (here, *hit)))
-            {
-                let (here, hit) = hit;
+            let Some(here) = here else { continue };
+            for hit in here.hits.iter().copied() {
                 let rule = &self.rules.rules[usize::from(hit.rule)];
                 let is_meant = !rule.files_only || !deed.is_dir;
                 let is_meant = is_meant && rule.size.is_none_or(|filter| filter.matches(size));
@@ -248,8 +260,9 @@ impl Pipeline {
                 if wanted && self.is_in_group(kind, deed, group) {
                     let other = there
                         .as_ref()
-                        .and_then(|there| Some(there.path(*there.hits.first()?)));
-                    self.write(kind, hit, &here.path(hit), other, size, deed, sink);
+                        .and_then(|there| Some(there.path(*there.hits.first()?, other_name)));
+                    let path = here.path(hit, name);
+                    self.write(kind, hit, &path, other, size, deed, sink);
                 }
             }
         }

@@ -124,7 +124,7 @@ impl Pipeline {
         probe: &mut dyn Probe,
         sink: &mut dyn FnMut(Outcome<'_>),
     ) {
-        let kinds = step.bits;
+        let kinds = step.bits & !self.bits_behind_loss(rec);
         let location = match (rec.object, rec.at) {
             (Object::File(_), None) if kinds & bits::DELETE_SELF != 0 && rec.next_same != 0 => {
                 self.last_name(rec).or_else(|| self.location_of_file(rec))
@@ -150,7 +150,7 @@ impl Pipeline {
         };
         deed.adrift = self.bits_adrift(rec, step, &location);
         if let Object::File(number) = rec.object {
-            if let Location::Entry { seen: Some(at), .. } = location {
+            if let Location::Seen(at) = location {
                 self.window.files[number as usize].told = Some(at);
             }
             self.tell_parked(rec, number, &location, deed, probe, sink);
@@ -233,7 +233,8 @@ impl Pipeline {
             self.found_elsewhere(location, merged, is_dir, found.as_ref())
         };
         if let Some(found) = &found {
-            self.watch_roots(found, kinds, sink);
+            let name = self.entry_of(location).map_or(&b""[..], |(_, name)| name);
+            self.watch_roots(found, name, kinds, sink);
         } else if elsewhere.is_none() {
             return;
         }
@@ -242,8 +243,8 @@ impl Pipeline {
             return;
         }
         let seen = match location {
-            Location::Entry { seen, .. } => *seen,
-            Location::Itself(_) | Location::Paths(_) => None,
+            Location::Seen(at) => Some(*at),
+            Location::Entry { .. } | Location::Itself(_) | Location::Paths(_) => None,
         };
         // One buffer for the paths of all lines.
         let mut path = std::mem::take(&mut self.path);
@@ -255,7 +256,8 @@ impl Pipeline {
             let there = there.filter(|_| deed.adrift & bits::bit_of(kind) != 0);
             for found in found.iter().chain(there) {
                 for hit in &found.hits {
-                    found.write_path(*hit, &mut path);
+                    let name = self.entry_of(location).map_or(&b""[..], |(_, name)| name);
+                    found.write_path(*hit, name, &mut path);
                     self.log(kind, *hit, &path, None, rec, seen, deed, probe, sink);
                 }
             }
@@ -271,13 +273,17 @@ impl Pipeline {
         sink: &mut dyn FnMut(Outcome<'_>),
     ) {
         let is_dir = rec.mask & bits::ONDIR != 0;
-        let old = rec.at.and_then(|at| self.found(&self.entry(at), is_dir));
-        let new = rec.to.and_then(|to| self.found(&self.entry(to), is_dir));
-        if let Some(old) = &old {
-            self.watch_roots(old, bits::MOVED_FROM, sink);
+        let old = rec
+            .at
+            .and_then(|at| self.found(&Location::Seen(at), is_dir));
+        let new = rec
+            .to
+            .and_then(|to| self.found(&Location::Seen(to), is_dir));
+        if let (Some(old), Some(at)) = (&old, rec.at) {
+            self.watch_roots(old, self.window.name(at.name), bits::MOVED_FROM, sink);
         }
-        if let Some(new) = &new {
-            self.watch_roots(new, bits::MOVED_TO, sink);
+        if let (Some(new), Some(to)) = (&new, rec.to) {
+            self.watch_roots(new, self.window.name(to.name), bits::MOVED_TO, sink);
         }
         if old.is_some() || new.is_some() {
             self.note_overwriting(rec, deed);
@@ -300,19 +306,21 @@ impl Pipeline {
             deed.adrift = u64::MAX;
         }
         let elsewhere = |at: Option<At>, found: &Option<Found>| {
-            let entry = self.entry(at.filter(|_| deed.adrift != 0)?);
+            let entry = Location::Seen(at.filter(|_| deed.adrift != 0)?);
             self.found_elsewhere(&entry, None, is_dir, found.as_ref())
         };
         let (old_elsewhere, new_elsewhere) = (elsewhere(rec.at, &old), elsewhere(rec.to, &new));
-        for (kind, here, there) in [
-            (EventType::MovedFrom, &old, rec.to),
-            (EventType::MovedFrom, &old_elsewhere, rec.to),
-            (EventType::MovedTo, &new, rec.at),
-            (EventType::MovedTo, &new_elsewhere, rec.at),
+        for (kind, here, seen, there) in [
+            (EventType::MovedFrom, &old, rec.at, rec.to),
+            (EventType::MovedFrom, &old_elsewhere, rec.at, rec.to),
+            (EventType::MovedTo, &new, rec.to, rec.at),
+            (EventType::MovedTo, &new_elsewhere, rec.to, rec.at),
         ] {
-            let Some(here) = here else { continue };
+            let (Some(here), Some(at)) = (here, seen) else {
+                continue;
+            };
             for hit in &here.hits {
-                let path = here.path(*hit);
+                let path = here.path(*hit, self.window.name(at.name));
                 let stays = rec.at.map(|at| at.dir) == rec.to.map(|to| to.dir);
                 let other = there.and_then(|there| {
                     let beside = stays.then(|| here.beside(*hit, self.window.name(there.name)));
@@ -321,11 +329,6 @@ impl Pipeline {
                         self.other_side(there, &path, is_elsewhere)
                     })
                 });
-                let seen = if kind == EventType::MovedTo {
-                    rec.to
-                } else {
-                    rec.at
-                };
                 self.log(kind, *hit, &path, other, rec, seen, deed, probe, sink);
             }
         }
@@ -352,9 +355,15 @@ impl Pipeline {
             _ => None,
         };
         let found = location
-            .and_then(|location| self.found(&location, false))
-            .or_else(|| self.mount_points_of(rec.fs));
-        let Some(found) = found else { return };
+            .as_ref()
+            .and_then(|location| self.found(location, false));
+        let Some(found) = found.or_else(|| self.mount_points_of(rec.fs)) else {
+            return;
+        };
+        let entry = location
+            .as_ref()
+            .and_then(|location| self.entry_of(location));
+        let name = entry.map_or_else(Vec::new, |(_, name)| name.to_vec());
         for hit in &found.hits {
             if self.rules.rules[usize::from(hit.rule)]
                 .types
@@ -363,7 +372,7 @@ impl Pipeline {
                 self.write(
                     EventType::FsError,
                     *hit,
-                    &found.path(*hit),
+                    &found.path(*hit, &name),
                     None,
                     0,
                     deed,
@@ -374,14 +383,20 @@ impl Pipeline {
     }
 
     /// Says when a watched path, or a directory on the way to it, comes or goes.
-    fn watch_roots(&self, found: &Found, kinds: u64, sink: &mut dyn FnMut(Outcome<'_>)) {
+    fn watch_roots(
+        &self,
+        found: &Found,
+        name: &[u8],
+        kinds: u64,
+        sink: &mut dyn FnMut(Outcome<'_>),
+    ) {
         let gone = kinds & (bits::DELETE | bits::MOVED_FROM) != 0;
         let back = kinds & (bits::CREATE | bits::MOVED_TO) != 0;
         let Some(routes) = found.routes.as_ref().filter(|_| gone || back) else {
             return;
         };
         for Ahead { rule, next, .. } in routes.ways.iter().flat_map(|route| &route.below) {
-            if **next == *found.name {
+            if **next == *name {
                 let root = &self.rules.rules[usize::from(*rule)].scope.root;
                 sink(if gone {
                     Outcome::RootMayBeGone { root }

@@ -391,7 +391,7 @@ impl Actor {
         if watched {
             book.must(kind, path, other, self.first + object, phase);
         } else {
-            book.outside(kind, path, self.first + object);
+            book.outside(kind, (path, other), self.first + object);
         }
     }
 
@@ -401,7 +401,7 @@ impl Actor {
         if watched {
             book.some(kind, path, self.first + object, from, to);
         } else {
-            book.outside(kind, path, self.first + object);
+            book.outside(kind, (path, None), self.first + object);
         }
     }
 
@@ -418,7 +418,7 @@ impl Actor {
         if watched {
             book.instead(kind, path, self.first + object, from, to);
         } else {
-            book.outside(kind, path, self.first + object);
+            book.outside(kind, (path, None), self.first + object);
         }
     }
 

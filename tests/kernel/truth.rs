@@ -198,7 +198,15 @@ impl Truth {
     }
 
     /// Something happened where nobody watches. When its place is one of two, the log may show the other one.
-    pub(crate) fn outside(&mut self, kind: &'static str, path: &[u8], object: Object) {
+    pub(crate) fn outside(
+        &mut self,
+        kind: &'static str,
+        (path, other): (&[u8], Option<&[u8]>),
+        object: Object,
+    ) {
+        if self.keep(Need::May, kind, (path, other), object) {
+            return;
+        }
         self.outside.insert((kind, name_of(path)));
         self.waived.insert((object, kind));
     }

@@ -158,6 +158,21 @@ fn a_removal_whose_end_was_lost_may_be_elsewhere() {
 }
 
 #[test]
+fn a_move_whose_rename_was_lost_is_lost_with_it() {
+    for (is_renamed, told) in [(false, 0), (true, 1)] {
+        let mut bench = to_and_fro();
+        bench.read(&[entry(bits::CREATE, P, "top", "f", "F")]);
+        let rename = rename(0, P, ("top", "f"), ("top", "g"), "F");
+        let end = alone(bits::ATTRIB | bits::MOVE_SELF, P, "F");
+        let records = [if is_renamed { rename } else { Vec::new() }, end].concat();
+        let lines = bench.step(vec![batch(records), lost(1)]);
+        let count = |kind: &str| lines.iter().filter(|line| line.starts_with(kind)).count();
+        assert_eq!(count("MOVE_SELF"), told, "{lines:?}");
+        assert_eq!(count("ATTRIB"), 1, "{lines:?}");
+    }
+}
+
+#[test]
 fn what_was_renamed_in_front_of_a_loss_may_be_elsewhere_behind_it() {
     for (from, doubt) in [(1, " ?"), (50, "")] {
         let mut bench = to_and_fro();

@@ -187,18 +187,19 @@ impl<'a> Judge<'a> {
     fn assign_elsewhere(&mut self, lines: Vec<usize>) {
         let mut free: HashMap<_, Vec<usize>> = HashMap::new();
         for (at, (_, due)) in self.ledger.dues.iter().enumerate() {
-            if self.at[at].is_none() && self.told[at] != Told::Never {
+            if self.at[at].is_none() {
                 let key = (due.kind, last_name(&due.path), self.doer(at).pid);
                 free.entry(key).or_default().push(at);
             }
         }
-        let dues = &self.ledger.dues;
+        let (dues, told) = (&self.ledger.dues, &self.told);
         for position in lines {
             let line = &self.lines[position];
             let other = line.other.as_deref().map(last_name);
             let fits = |due: &usize| {
+                let is_told = told[*due] != Told::Never;
                 let due = &dues[*due].1;
-                (line.is_adrift || due.path == line.path)
+                (line.is_adrift || is_told && due.path == line.path)
                     && (is_one_sided(line) || due.other.as_deref().map(last_name) == other)
             };
             let likely = free.get_mut(&(line.kind, last_name(&line.path), line.pid));
