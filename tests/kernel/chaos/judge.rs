@@ -288,6 +288,9 @@ impl<'a> Judge<'a> {
         }
         let span = self.deed(due).span;
         let (from, to) = self.around(due, &excuses.marks);
+        // What the kernel merged is told behind the last record that must have come before it, which may be in a hole.
+        let kind = self.ledger.dues[due].1.kind;
+        let to = to.filter(|_| !TOLD_LATER.contains(&kind));
         let in_journal = |gap: &Gap| gap.is_about(span, self.chronicle) && !excuses.gaps.have(gap);
         if excuses.gaps.cover(from, to, span, self.chronicle) {
             Excuse::InGap
@@ -538,6 +541,15 @@ fn is_one_sided(line: &Line) -> bool {
 fn last_name(path: &[u8]) -> &[u8] {
     path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
 }
+
+/// Kinds of which a merged one is told at the place of a later record.
+const TOLD_LATER: [&str; 5] = [
+    "CLOSE_WRITE",
+    "DELETE",
+    "DELETE_SELF",
+    "ATTRIB",
+    "MOVE_SELF",
+];
 
 /// What the two clocks may drift apart in a run, in nanoseconds.
 pub(crate) const SLEW: u64 = 20_000_000;
