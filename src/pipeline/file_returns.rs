@@ -106,6 +106,7 @@ impl Pipeline {
             let newer = self.window.records_of(number).find(is_newer);
             let newer = newer.and_then(|rec| rec.at);
             let wall = self.window.batches.last().map(|batch| batch.wall);
+            let is = is.filter(|_| self.behind_loss.is_empty());
             if let (Some(is), Some(wall)) = (newer.or(is), wall) {
                 self.tell_hidden_file_move(number, is, wall, sink);
             }

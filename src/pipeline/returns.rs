@@ -180,7 +180,12 @@ impl Pipeline {
         let mut more = Vec::new();
         probe.read_on(&mut more);
         self.take_in(more);
+        let certain = self.behind_loss.is_empty();
         for (dir, was, deed) in asked {
+            if !certain && self.tree.is_unconfirmed(dir) {
+                // It may have gone there in what was lost.
+                self.tree.put(dir, was.0, &was.1);
+            }
             self.tree.set_unconfirmed(dir, false);
             let Some(is) = self.spot(dir).filter(|is| *is != was) else {
                 continue;
@@ -193,7 +198,9 @@ impl Pipeline {
         }
         self.tell_found_files(files, read, sink);
         // All that a rename can have been added to was read before they were looked up.
-        self.adrift.clear();
+        if certain {
+            self.adrift.clear();
+        }
         !self.window.is_empty() || !self.window.unknown.is_empty()
     }
 

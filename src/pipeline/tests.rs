@@ -24,6 +24,8 @@ struct Table {
     /// Paths of files, and what is there.
     files: HashMap<Vec<u8>, HandleKey>,
     queue: Vec<Vec<u8>>,
+    /// What was lost behind that.
+    lost: Option<Batch>,
     asked: Vec<Vec<u8>>,
     /// What is in the queue only when this directory is no longer locked.
     held: HashMap<Vec<u8>, Vec<u8>>,
@@ -58,6 +60,7 @@ impl Probe for Table {
 
     fn read_on(&mut self, into: &mut Vec<Batch>) {
         into.extend(self.queue.drain(..).map(batch));
+        into.extend(self.lost.take());
     }
 }
 

@@ -380,3 +380,27 @@ fn a_rename_that_stands_nowhere_is_the_deed_of_who_made_the_same_before() {
         ["MOVED_FROM /m/a p <> /m/b", "MOVED_TO /m/b p <> /m/a"]
     );
 }
+
+#[test]
+fn where_something_is_behind_a_loss_says_nothing_of_what_was_before_it() {
+    let mut bench = to_and_fro();
+    bench
+        .table
+        .places
+        .insert(b"D".to_vec(), is_in("top", "later"));
+    bench
+        .table
+        .queue
+        .push(entry(bits::CREATE, Q, "D", "f", "f1"));
+    bench.table.lost = Some(lost(1));
+    let told = bench.read(&[there(), back()]);
+    assert_eq!(told[4..], ["CREATE /m/a/f q ?", "LOST Some(1)"]);
+    // Of a file likewise.
+    let mut bench = Bench::everything();
+    bench.read(&[entry(bits::CREATE, P, "top", "a", "f")]);
+    bench.table.files.insert(b"/m/b".to_vec(), key("f"));
+    bench.table.lost = Some(lost(1));
+    let go = |from, to| rename(0, P, ("top", from), ("top", to), "f");
+    let told = bench.read(&[go("a", "b"), go("b", "a")]);
+    assert_eq!(told[4..], ["LOST Some(1)"]);
+}
