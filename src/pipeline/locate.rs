@@ -53,6 +53,11 @@ impl Pipeline {
         }
     }
 
+    /// The name in a directory; empty for what is no entry of one.
+    pub(super) fn name_in<'a>(&'a self, location: &'a Location) -> &'a [u8] {
+        self.entry_of(location).map_or(b"", |(_, name)| name)
+    }
+
     pub(super) fn location_of_file(&self, rec: &Rec) -> Option<Location> {
         match rec.object {
             Object::File(number) => self.locate_file(number, rec),

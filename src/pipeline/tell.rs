@@ -233,8 +233,7 @@ impl Pipeline {
             self.found_elsewhere(location, merged, is_dir, found.as_ref())
         };
         if let Some(found) = &found {
-            let name = self.entry_of(location).map_or(&b""[..], |(_, name)| name);
-            self.watch_roots(found, name, kinds, sink);
+            self.watch_roots(found, self.name_in(location), kinds, sink);
         } else if elsewhere.is_none() {
             return;
         }
@@ -256,8 +255,7 @@ impl Pipeline {
             let there = there.filter(|_| deed.adrift & bits::bit_of(kind) != 0);
             for found in found.iter().chain(there) {
                 for hit in &found.hits {
-                    let name = self.entry_of(location).map_or(&b""[..], |(_, name)| name);
-                    found.write_path(*hit, name, &mut path);
+                    found.write_path(*hit, self.name_in(location), &mut path);
                     self.log(kind, *hit, &path, None, rec, seen, deed, probe, sink);
                 }
             }

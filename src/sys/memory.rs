@@ -40,7 +40,7 @@ unsafe extern "C" fn unmap_program(
         unsafe { std::slice::from_raw_parts(program.dlpi_phdr, program.dlpi_phnum.into()) };
     for header in headers {
         if header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0 {
-            let from = (program.dlpi_addr + header.p_vaddr) & !(PAGE - 1);
+            let from = (program.dlpi_addr + header.p_vaddr) & !(page_size() as u64 - 1);
             let until = program.dlpi_addr + header.p_vaddr + header.p_memsz;
             let from = ptr::without_provenance_mut(from as usize);
             // SAFETY: these pages cannot be written to, so each comes back as it was; but breakpoints are lost.
@@ -56,7 +56,12 @@ unsafe extern "C" fn unmap_program(
     0
 }
 
+/// The size of a page.
+pub(super) fn page_size() -> usize {
+    // SAFETY: sysconf takes a number and touches no memory of ours.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).unwrap_or(4096)
+}
+
 /// More than makes glibc look for what it can give back, and less than it would take from the kernel for itself.
 const AT_ONCE: usize = 96 * 1024;
-/// Where pages are larger, segments still begin at one.
-const PAGE: u64 = 4096;

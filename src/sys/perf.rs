@@ -9,9 +9,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::cvt;
 use super::ring::Filled;
 pub use super::ring::RawRecord;
+use super::{cvt, memory};
 
 /// `PERF_RECORD_LOST`: how many records did not fit.
 pub const RECORD_LOST: u32 = 2;
@@ -96,7 +96,7 @@ impl Ring {
     ///
     /// Needs `CAP_PERFMON` or `CAP_SYS_ADMIN`; `None` when the CPU is offline.
     pub fn open(cpu: u32, size: usize) -> io::Result<Option<Self>> {
-        let page = page_size();
+        let page = memory::page_size();
         if !size.is_power_of_two() || size < page {
             return Err(io::Error::from(io::ErrorKind::InvalidInput));
         }
@@ -256,10 +256,4 @@ fn map(fd: &OwnedFd, len: usize) -> io::Result<NonNull<u8>> {
         return Err(io::Error::last_os_error());
     }
     NonNull::new(base.cast()).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))
-}
-
-fn page_size() -> usize {
-    // SAFETY: sysconf takes a number and touches no memory of ours.
-    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    usize::try_from(size).unwrap_or(4096)
 }
