@@ -102,7 +102,7 @@ impl<'a> Comparison<'a> {
                 None => {
                     self.gone.insert(path, (was, false));
                 }
-                Some(is) if self.is_another(was, is) => {
+                Some(is) if self.is_another(was, is) || self.was_elsewhere(path, was) => {
                     self.gone.insert(path, (was, true));
                     self.fresh.insert(path, (is, true));
                 }
@@ -139,6 +139,12 @@ impl<'a> Comparison<'a> {
                 && is.birth <= self.bounds.until.0;
         }
         was.ino != is.ino || (was.birth != 0 && is.birth != 0 && was.birth != is.birth)
+    }
+
+    /// Whether one of which only a log tells was in a directory whose name another one has now.
+    fn was_elsewhere(&self, path: &[u8], was: &Object) -> bool {
+        let mut gone = above(path).filter_map(|dir| self.gone.get(dir));
+        was.ino == 0 && gone.any(|(_, has_other)| *has_other)
     }
 
     /// Whether a time lies where something may have happened unseen.
@@ -351,7 +357,11 @@ fn in_order(mut made: BTreeMap<&[u8], Found>) -> Vec<Found> {
             let is_open = |other: &&[u8]| made.contains_key(other);
             let frees = leaving.get(path).copied().filter(is_open);
             let holds = above(path).next().filter(is_open);
-            let mut before = frees.into_iter().chain(holds);
+            // A name before is one in the directory where that is now.
+            let from = made.get(path).and_then(|found| found.from.as_deref());
+            let held = from.and_then(|from| above(from).find(is_open));
+            let held = held.and_then(|dir| Some(*made.get_key_value(dir)?.0));
+            let mut before = holds.into_iter().chain(held).chain(frees);
             match before.find(|other| !waiting.contains(other)) {
                 Some(other) => waiting.push(other),
                 // It is in a directory that can be there only after this name is free: it was somewhere else in between.
@@ -368,12 +378,52 @@ fn in_order(mut made: BTreeMap<&[u8], Found>) -> Vec<Found> {
                     waiting.pop();
                 }
                 None => {
-                    told.extend(made.remove(path));
-                    waiting.pop();
+                    let ring = frees.and_then(|first| ring(&waiting, first, &made));
+                    let ring = ring.unwrap_or_else(|| waiting.split_off(waiting.len() - 1));
+                    told.extend(exchanged(&ring, &mut made));
+                    waiting.retain(|path| made.contains_key(path));
                 }
             }
         }
     }
+    told
+}
+
+/// The last of those that wait, from `first` on, if each has its name from the one before, and `first` from the last.
+fn ring<'a>(
+    waiting: &[&'a [u8]],
+    first: &[u8],
+    made: &BTreeMap<&[u8], Found>,
+) -> Option<Vec<&'a [u8]>> {
+    let start = waiting.iter().position(|path| *path == first)?;
+    let ring = &waiting[start..];
+    let is_from = |pair: &[&[u8]]| {
+        let found = made.get(pair[1]);
+        found.is_some_and(|found| found.from.as_deref() == Some(pair[0]))
+    };
+    ring.windows(2).all(is_from).then(|| ring.to_vec())
+}
+
+/// Where names go round in a ring, one exchange after the other: each is of the first name and another one.
+fn exchanged<'a>(ring: &[&'a [u8]], made: &mut BTreeMap<&'a [u8], Found>) -> Vec<Found> {
+    let mut told = Vec::new();
+    let first = ring.first().copied().unwrap_or_default();
+    let back = made.remove(first);
+    for name in &ring[1..] {
+        let Some(mut there) = made.remove(name) else {
+            continue;
+        };
+        if there.from.as_deref() != Some(first) {
+            let on_its_way = Found {
+                path: first.to_vec(),
+                ..there.clone()
+            };
+            told.push(on_its_way);
+            there.from = Some(first.to_vec());
+        }
+        told.push(there);
+    }
+    told.extend(back);
     told
 }
 
