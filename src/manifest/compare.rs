@@ -234,6 +234,7 @@ impl<'a> Comparison<'a> {
                 continue;
             };
             self.gone.remove(path);
+            self.freed.insert(path.to_vec());
             self.freed.insert(name.clone());
             let mut rename = self.of(EventType::MovedTo, to, is);
             rename.from = Some(name);

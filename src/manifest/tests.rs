@@ -408,6 +408,16 @@ fn what_was_done_to_names_in_a_ring_can_be_told() {
         &[(Create, "/w/a/a", "")],
         &[(Exchange, "/w/a", "/w/b"), (Remove, "/w/b", "")],
     );
+    // Something new has the name of what left with the directory that it was in.
+    check(
+        &[(MakeDir, "/w/c", ""), (MakeDir, "/w/c/a", "")],
+        &[(MakeDir, "/w/a", "")],
+        &[
+            (Rename, "/w/c", "/w/a/b"),
+            (Rename, "/w/a/b/a", "/w/c"),
+            (Create, "/w/c/a", ""),
+        ],
+    );
 }
 
 proptest! {
