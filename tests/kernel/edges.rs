@@ -19,7 +19,7 @@ use crate::wait::{PATIENCE, until};
 use crate::workers::Worker;
 
 /// Enough operations of the flood for the daemon to be busy.
-const STRETCH: u64 = 3_000;
+const STRETCH: u64 = 1_200;
 
 pub(crate) fn list(suite: &mut Suite) {
     for kind in Fs::MAIN {

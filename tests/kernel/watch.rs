@@ -462,7 +462,7 @@ fn own_output() {
     let root = ground.mount(Fs::Tmpfs);
     let home = Home::new(&ground);
     let program = env!("CARGO_BIN_EXE_fsmon");
-    for (name, line) in [
+    let lines = [
         (
             "file",
             "\"$0\" watch \"$1\" --seconds 3 --types all -o \"$1/out\"",
@@ -479,31 +479,38 @@ fn own_output() {
             "pipeline",
             "\"$0\" watch \"$1\" --seconds 3 --types all | cat | sed -u s/x/x/ > \"$1/out\"",
         ),
-    ] {
+    ];
+    let mut shells = lines.map(|(name, line)| {
+        let dir = root.join(name);
+        fs::create_dir(&dir).unwrap();
         let mut shell = home.surround(Command::new("sh"));
-        let shell = shell
-            .args(["-c", line, program, text(&root)])
+        shell
+            .args(["-c", line, program, text(&dir)])
             .stderr(Stdio::null());
-        let mut shell = shell.spawn().unwrap();
-        let out = root.join("out");
-        let shown = || fs::read_to_string(&out).unwrap_or_default();
-        let mut number = 0;
-        until(PATIENCE, || {
-            number += 1;
-            fs::write(root.join(format!("seen{number}")), "").unwrap();
-            let has_come = shown().contains("\"CREATE\"");
-            (has_come || shell.try_wait().unwrap().is_some()).then_some(())
-        });
+        (dir, shell.spawn().unwrap())
+    });
+    let shown = |dir: &Path| fs::read_to_string(dir.join("out")).unwrap_or_default();
+    let mut number = 0;
+    until(PATIENCE, || {
+        number += 1;
+        let mut open = 0;
+        for (dir, shell) in &mut shells {
+            fs::write(dir.join(format!("seen{number}")), "").unwrap();
+            let has_come = shown(dir).contains("\"CREATE\"");
+            open += usize::from(!has_come && shell.try_wait().unwrap().is_none());
+        }
+        (open == 0).then_some(())
+    });
+    for (dir, mut shell) in shells {
         assert!(shell.wait().unwrap().success());
-        let text = shown();
-        assert!(text.contains("/seen"), "{name}: nothing was seen");
+        let text = shown(&dir);
+        assert!(text.contains("/seen"), "{}: nothing seen", dir.display());
         let own = text.lines().filter(|line| line.contains("/out\""));
         // Until it is known who the programs of the pipe are, they may be seen to open the file.
         let own: Vec<_> = own
             .filter(|line| line.contains("MODIFY") || line.contains("CLOSE_WRITE"))
             .collect();
-        assert_eq!(own, Vec::<&str>::new(), "{name}");
-        fs::remove_file(out).unwrap();
+        assert_eq!(own, Vec::<&str>::new(), "{}", dir.display());
     }
 }
 

@@ -260,7 +260,7 @@ fn cast_of_execs(stage: &Stage) -> Cast {
 
 /// What a process makes before an exec and after it, however late that is read.
 fn before_and_after(kind: Fs) {
-    const ROUNDS: usize = 1250;
+    const ROUNDS: usize = 500;
     for delay in [
         "",
         "read-delay-ms=1",
