@@ -1,8 +1,9 @@
 //! What must have happened between what was expected and what was found.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::expect::{Expected, Touched};
+use super::order::in_order;
 use super::{Kind, Object, Tree, above};
 use crate::event::{EventType, WallTime};
 use crate::filters::scope::{is_at_or_below, trim_slashes};
@@ -52,6 +53,7 @@ pub fn compare(
         is_exact,
         is_plain,
         closed: BTreeSet::new(),
+        left: inodes_that_left(&expected.tree, found),
         gone: BTreeMap::new(),
         fresh: BTreeMap::new(),
         moves: Vec::new(),
@@ -73,6 +75,8 @@ struct Comparison<'a> {
     is_plain: bool,
     /// Directories of which nothing can be said.
     closed: BTreeSet<&'a [u8]>,
+    /// What has a name of which only a log tells, and had another one.
+    left: HashSet<u64>,
     /// Expected and not found; true where something else has the name now.
     gone: BTreeMap<&'a [u8], (&'a Object, bool)>,
     /// Found and not expected; true where something else had the name.
@@ -97,12 +101,21 @@ impl<'a> Comparison<'a> {
             .map(|(path, _)| &path[..])
             .collect();
         for (path, was) in expected {
-            match found.get(path) {
+            let is = found.get(path);
+            // What is in another directory now is not what nothing was known of.
+            let is_forgotten = was.is_closed && self.was_elsewhere(path);
+            if is_forgotten && is.is_none_or(|is| !is.is_closed) {
+                self.closed.remove(&path[..]);
+            }
+            match is {
                 _ if self.is_in_doubt(path) => {}
+                _ if is_forgotten => {
+                    self.fresh.extend(is.map(|is| (&path[..], (is, false))));
+                }
                 None => {
                     self.gone.insert(path, (was, false));
                 }
-                Some(is) if self.is_another(was, is) || self.was_elsewhere(path, was) => {
+                Some(is) if self.is_another(was, is) || self.was_elsewhere(path) => {
                     self.gone.insert(path, (was, true));
                     self.fresh.insert(path, (is, true));
                 }
@@ -135,16 +148,17 @@ impl<'a> Comparison<'a> {
             return true;
         }
         if was.ino == 0 {
-            return is.birth > was.touched.max(self.bounds.since.0)
-                && is.birth <= self.bounds.until.0;
+            let is_new =
+                is.birth > was.touched.max(self.bounds.since.0) && is.birth <= self.bounds.until.0;
+            return is_new || self.left.contains(&is.ino);
         }
         was.ino != is.ino || (was.birth != 0 && is.birth != 0 && was.birth != is.birth)
     }
 
-    /// Whether one of which only a log tells was in a directory whose name another one has now.
-    fn was_elsewhere(&self, path: &[u8], was: &Object) -> bool {
-        let mut gone = above(path).filter_map(|dir| self.gone.get(dir));
-        was.ino == 0 && gone.any(|(_, has_other)| *has_other)
+    /// Whether it was in a directory whose name another one has now. What is the same there came back to its name.
+    fn was_elsewhere(&self, path: &[u8]) -> bool {
+        let dir = above(path).next().and_then(|dir| self.gone.get(dir));
+        dir.is_some_and(|(_, has_other)| *has_other)
     }
 
     /// Whether a time lies where something may have happened unseen.
@@ -218,13 +232,16 @@ impl<'a> Comparison<'a> {
                 continue;
             }
             // One of which only a log tells has no number to be found by.
-            let Some(paths) = by_inode.get_mut(&was.ino).filter(|_| was.ino != 0) else {
+            let is_told_apart = was.ino != 0 && !self.was_overtaken(path, &name);
+            let Some(paths) = by_inode.get_mut(&was.ino).filter(|_| is_told_apart) else {
                 continue;
             };
             let is_it = |to: &&'a [u8]| {
-                self.fresh
-                    .get(to)
-                    .is_some_and(|(is, _)| is_same(was, is) && self.may_be_made(to, is, true))
+                **to != name[..]
+                    && self
+                        .fresh
+                        .get(to)
+                        .is_some_and(|(is, _)| is_same(was, is) && self.may_be_made(to, is, true))
             };
             let Some(at) = paths.iter().rposition(is_it) else {
                 continue;
@@ -248,6 +265,12 @@ impl<'a> Comparison<'a> {
                 self.rest.push(change);
             }
         }
+    }
+
+    /// Whether its directory ended, and another one has the names of both: what left that name is not what a reader
+    /// would find there.
+    fn was_overtaken(&self, path: &[u8], name: &[u8]) -> bool {
+        name == path && self.found.contains_key(path) && self.was_elsewhere(path)
     }
 
     /// What an expected path is called by now, as far as directories above it were renamed.
@@ -343,93 +366,16 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// What came to be under a name, so that it could have been done one after the other: a name is free, and the
-/// directory that it is in is there, before it is taken. Where names were exchanged there is no such order.
-fn in_order(mut made: BTreeMap<&[u8], Found>) -> Vec<Found> {
-    let mut leaving: HashMap<Vec<u8>, &[u8]> = made
-        .iter()
-        .filter_map(|(to, found)| Some((found.from.clone()?, *to)))
-        .collect();
-    let mut told = Vec::with_capacity(made.len());
-    while let Some((first, _)) = made.first_key_value() {
-        // What has to come before, the last first.
-        let mut waiting = vec![*first];
-        while let Some(path) = waiting.last().copied() {
-            let is_open = |other: &&[u8]| made.contains_key(other);
-            let frees = leaving.get(path).copied().filter(is_open);
-            let holds = above(path).next().filter(is_open);
-            // A name before is one in the directory where that is now.
-            let from = made.get(path).and_then(|found| found.from.as_deref());
-            let held = from.and_then(|from| above(from).find(is_open));
-            let held = held.and_then(|dir| Some(*made.get_key_value(dir)?.0));
-            let mut before = holds.into_iter().chain(held).chain(frees);
-            match before.find(|other| !waiting.contains(other)) {
-                Some(other) => waiting.push(other),
-                // It is in a directory that can be there only after this name is free: it was somewhere else in between.
-                None if holds.is_some() && made.get(path).is_some_and(can_be_split) => {
-                    if let Some(found) = made.get_mut(path)
-                        && let Some(from) = found.from.take()
-                    {
-                        leaving.remove(&from);
-                        let mut end = found.clone();
-                        found.kind = EventType::Create;
-                        (end.kind, end.path) = (EventType::Delete, from);
-                        told.push(end);
-                    }
-                    waiting.pop();
-                }
-                None => {
-                    let ring = frees.and_then(|first| ring(&waiting, first, &made));
-                    let ring = ring.unwrap_or_else(|| waiting.split_off(waiting.len() - 1));
-                    told.extend(exchanged(&ring, &mut made));
-                    waiting.retain(|path| made.contains_key(path));
-                }
-            }
-        }
-    }
-    told
-}
-
-/// The last of those that wait, from `first` on, if each has its name from the one before, and `first` from the last.
-fn ring<'a>(
-    waiting: &[&'a [u8]],
-    first: &[u8],
-    made: &BTreeMap<&[u8], Found>,
-) -> Option<Vec<&'a [u8]>> {
-    let start = waiting.iter().position(|path| *path == first)?;
-    let ring = &waiting[start..];
-    let is_from = |pair: &[&[u8]]| {
-        let found = made.get(pair[1]);
-        found.is_some_and(|found| found.from.as_deref() == Some(pair[0]))
-    };
-    ring.windows(2).all(is_from).then(|| ring.to_vec())
-}
-
-/// Where names go round in a ring, one exchange after the other: each is of the first name and another one.
-fn exchanged<'a>(ring: &[&'a [u8]], made: &mut BTreeMap<&'a [u8], Found>) -> Vec<Found> {
-    let mut told = Vec::new();
-    let first = ring.first().copied().unwrap_or_default();
-    let back = made.remove(first);
-    for name in &ring[1..] {
-        let Some(mut there) = made.remove(name) else {
-            continue;
-        };
-        if there.from.as_deref() != Some(first) {
-            let on_its_way = Found {
-                path: first.to_vec(),
-                ..there.clone()
-            };
-            told.push(on_its_way);
-            there.from = Some(first.to_vec());
-        }
-        told.push(there);
-    }
-    told.extend(back);
-    told
-}
-
-fn can_be_split(found: &Found) -> bool {
-    found.from.is_some() && !found.is_dir
+/// The inode numbers of what is found where something is expected that has no number, and is not any more where it is
+/// expected itself.
+fn inodes_that_left(expected: &Tree, found: &Tree) -> HashSet<u64> {
+    let unnumbered = expected.iter().filter(|(_, was)| was.ino == 0);
+    let there = unnumbered.filter_map(|(path, _)| found.get(path));
+    let there: HashSet<u64> = there.map(|is| is.ino).collect();
+    let is_there = |path| found.get(path).map(|is| is.ino);
+    let known = expected.iter().filter(|(_, was)| there.contains(&was.ino));
+    let left = known.filter(|(path, was)| was.ino != 0 && is_there(*path) != Some(was.ino));
+    left.map(|(_, was)| was.ino).collect()
 }
 
 /// Whether these are one object under two names. Inode numbers are used again.

@@ -8,6 +8,7 @@
 pub mod compare;
 pub mod expect;
 pub mod file;
+mod order;
 pub mod walk;
 
 use std::collections::BTreeMap;

@@ -367,7 +367,7 @@ fn leads_to_what_is_there(
 
 #[test]
 fn what_was_done_to_names_in_a_ring_can_be_told() {
-    use Deed::{Create, Exchange, MakeDir, Remove, Rename};
+    use Deed::{Create, Exchange, MakeDir, Remove, Rename, Replace};
     let deeds = |deeds: &[(Deed, &str, &str)]| -> Vec<(Deed, Vec<u8>, Vec<u8>)> {
         let owned = deeds.iter().map(|(deed, path, other)| {
             (*deed, path.as_bytes().to_vec(), other.as_bytes().to_vec())
@@ -407,6 +407,68 @@ fn what_was_done_to_names_in_a_ring_can_be_told() {
         ],
         &[(Create, "/w/a/a", "")],
         &[(Exchange, "/w/a", "/w/b"), (Remove, "/w/b", "")],
+    );
+    // A file is in a directory of which only a log knows, and which has the name of another that has the file's.
+    check(
+        &[(Create, "/w/a", ""), (Create, "/w/c", "")],
+        &[(MakeDir, "/w/b", "")],
+        &[
+            (Rename, "/w/a", "/w/b/a"),
+            (Rename, "/w/b", "/w/a"),
+            (Exchange, "/w/c", "/w/a"),
+        ],
+    );
+    // A file is under its name again, which is in another directory now.
+    check(
+        &[
+            (MakeDir, "/w/c", ""),
+            (MakeDir, "/w/b", ""),
+            (Create, "/w/c/b", ""),
+            (Create, "/w/b/b", ""),
+        ],
+        &[],
+        &[(Exchange, "/w/b", "/w/c"), (Replace, "/w/c/b", "/w/b/b")],
+    );
+    // A file in a directory that had the name of the file.
+    check(
+        &[(Create, "/w/c", ""), (MakeDir, "/w/b", "")],
+        &[],
+        &[
+            (Create, "/w/b/b", ""),
+            (Exchange, "/w/b", "/w/c"),
+            (Replace, "/w/b", "/w/c/b"),
+        ],
+    );
+    // A directory that was known has the name of one of which only a log knows.
+    check(
+        &[
+            (MakeDir, "/w/c", ""),
+            (MakeDir, "/w/b", ""),
+            (Create, "/w/c/b", ""),
+            (MakeDir, "/w/b/b", ""),
+        ],
+        &[(MakeDir, "/w/a", "")],
+        &[(Exchange, "/w/b", "/w/c"), (Exchange, "/w/a", "/w/b")],
+    );
+    // What has a number lay in what has none, and a directory with something of the same name took that place.
+    check(
+        &[
+            (MakeDir, "/w/a", ""),
+            (Create, "/w/a/b", ""),
+            (Create, "/w/b", ""),
+        ],
+        &[(MakeDir, "/w/c", ""), (Rename, "/w/b", "/w/c/b")],
+        &[(Exchange, "/w/a", "/w/c")],
+    );
+    // Nothing was known of what has that name in the other directory.
+    check(
+        &[(MakeDir, "/w/b", "")],
+        &[
+            (Create, "/w/c", ""),
+            (MakeDir, "/w/b/c", ""),
+            (Exchange, "/w/c", "/w/b/c"),
+        ],
+        &[(Create, "/w/c/c", ""), (Exchange, "/w/c", "/w/b")],
     );
     // Something new has the name of what left with the directory that it was in.
     check(
