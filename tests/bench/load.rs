@@ -8,7 +8,8 @@
 //! - `--quick`: small workloads, one round
 //! - `--only churn,flood`: these workloads, or `idle`
 //! - `--rounds N`: three unless said
-//! - `--peers DIR`: the programs DIR/*/bin/fsmon, named after the directory
+//! - `--peers DIR`: the programs DIR/*/bin/fsmon, named after the directory, and auditd where its package is
+//!   installed and nobody uses it
 //!
 //! Ends with 1 when a line is missing or wrong in a log of fsmon.
 #![allow(
@@ -21,6 +22,8 @@
 #[path = "../kernel/actor.rs"]
 #[allow(dead_code, reason = "the tests need more of it")]
 mod actor;
+#[path = "load/audit.rs"]
+mod audit;
 #[path = "load/check.rs"]
 mod check;
 #[path = "../kernel/deeds.rs"]
@@ -91,7 +94,7 @@ fn main() -> ExitCode {
         for round in 0..orders.rounds {
             for kind in &kinds {
                 // One round of those that may need a minute for it.
-                if round > 0 && matches!(kind, Kind::Peer { .. }) {
+                if round > 0 && matches!(kind, Kind::Peer { .. } | Kind::Audit) {
                     continue;
                 }
                 let Some(run) = run(load, kind, length, &orders) else {
@@ -198,6 +201,7 @@ fn peers(dir: &Path) -> Vec<Kind> {
         .filter(|program| fs::metadata(program).is_ok())
         .collect();
     found.sort();
+    let audit = audit::is_ready().then_some(Kind::Audit);
     let name = |program: &Path| {
         let dir = program.parent()?.parent()?.file_name()?.to_str()?;
         Some(format!("public {dir}"))
@@ -210,6 +214,7 @@ fn peers(dir: &Path) -> Vec<Kind> {
                 program,
             })
         })
+        .chain(audit)
         .collect()
 }
 
@@ -273,10 +278,16 @@ fn run(load: Load, kind: &Kind, length: usize, orders: &Orders) -> Option<Run> {
         score: None,
     };
     if let Running::Program(program) = &running {
-        let log = program.log.clone();
-        let score = compare(&log, *kind == Kind::Fsmon, done.expected, &done.doers);
+        let (log, mut expected) = (program.log.clone(), done.expected);
+        run.bytes = fs::metadata(&log).map_or(0, |found| found.len());
+        let log = if *kind == Kind::Audit {
+            expected.keep_names();
+            audit::translated(&log)
+        } else {
+            log
+        };
+        let score = compare(&log, *kind == Kind::Fsmon, expected, &done.doers);
         run.events = score.lines as u64;
-        run.bytes = score.bytes;
         run.score = Some(score);
     }
     drop(running);
@@ -287,7 +298,8 @@ fn run(load: Load, kind: &Kind, length: usize, orders: &Orders) -> Option<Run> {
 fn footnotes() {
     println!(
         "
-events: lines in the log, without those of the benchmark itself; for the readers, what they counted.
+events: lines in the log, without those of the benchmark itself; for the readers, what they counted;
+B/line: bytes of the log for each.
 s/1M: CPU seconds of the one who looks on, from the start of the workload until its last line stands
 in the log, for a million events; floor: the logging reader, whose lines have the mean length of fsmon's.
 workload: CPU seconds of the workload itself; x bare: to those with the bare reader.
@@ -295,7 +307,9 @@ idle, peak: resident MiB before the workload, and the most ever; last line: ms a
 captured, path, who: each operation is known with pid, command, user and parent for churn, short,
 rmrf, storm and floods; for git and tar each file's making, writing and removal, the process, and of
 other types (times, git's own files) only where they may be; for cargo that the log leads from the
-tree before to the tree after in possible steps, and that each process descends from cargo."
+tree before to the tree after in possible steps, and that each process descends from cargo.
+auditd: what is made, removed and renamed; it has no other types. Its CPU is that of the daemon and of the
+kernel's thread that hands it the records; they are made in the workload's own time."
     );
 }
 

@@ -211,6 +211,14 @@ impl Truth {
         self.waived.insert((object, kind));
     }
 
+    /// Lets lines of other types come or not.
+    pub(crate) fn ask_only(&mut self, kinds: &[&str]) {
+        for (key, slot) in &mut self.slots {
+            slot.least *= u32::from(kinds.contains(&key.kind));
+        }
+        self.either.retain(|(_, kind), _| kinds.contains(kind));
+    }
+
     pub(crate) fn merge(&mut self, other: Self) {
         // Objects of different actors are numbered apart by the caller.
         for (key, slot) in other.slots {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use wait4::Wait4 as _;
 
 use crate::actor::{Actor, os};
-use crate::check::{Doer, Doers, Expected};
+use crate::check::{Doer, Doers, Expected, LIFE};
 use crate::deeds::Stage;
 use crate::ground::{Ground, sh};
 use crate::lines::{MARKER, contains};
@@ -388,11 +388,14 @@ fn expected(
         Load::Short => Expected::Deeds {
             made: bytes(root.join("made/")),
             files: amount,
+            each: LIFE.len(),
         },
         Load::Flood | Load::FloodBig => Expected::Flood {
             root: bytes(root.to_owned()),
             workers: FLOODERS,
             files: amount,
+            // Nothing is written into them.
+            each: LIFE.len() - 1,
         },
         Load::Git => {
             let kinds = ["DELETE", "CREATE", "CLOSE_WRITE"];

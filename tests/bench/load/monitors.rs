@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::ground::Ground;
+use crate::audit;
+use crate::ground::{Ground, sh};
 use crate::lines::{MARKER, contains};
 use crate::measure;
 use crate::wait::until;
@@ -27,6 +28,8 @@ pub(crate) enum Kind {
     Fsmon,
     /// A public one, installed somewhere.
     Peer { name: String, program: PathBuf },
+    /// The kernel's audit.
+    Audit,
 }
 
 impl Kind {
@@ -37,6 +40,7 @@ impl Kind {
             Self::Logger => "logging reader",
             Self::Fsmon => "fsmon",
             Self::Peer { name, .. } => name,
+            Self::Audit => "auditd",
         }
     }
 }
@@ -59,6 +63,8 @@ pub(crate) struct Program {
     root: PathBuf,
     pub(crate) log: PathBuf,
     markers: u32,
+    /// Of the audit: what it is asked for, and its other process.
+    audit: Option<(audit::Rule, Option<u32>)>,
 }
 
 impl Running {
@@ -79,6 +85,7 @@ impl Running {
             Kind::Peer { program, .. } => {
                 Program::start(program, ground, root, peer).map(Self::Program)
             }
+            Kind::Audit => Program::audit(ground, root, peer).map(Self::Program),
         }
     }
 
@@ -121,7 +128,11 @@ impl Running {
     }
 
     pub(crate) fn cpu(&self) -> u64 {
-        self.pid().map_or(0, measure::cpu)
+        let other = match self {
+            Self::Program(program) => program.audit.as_ref().and_then(|(_, thread)| *thread),
+            Self::Alone | Self::Floor { .. } => None,
+        };
+        self.pid().into_iter().chain(other).map(measure::cpu).sum()
     }
 }
 
@@ -163,14 +174,32 @@ impl Program {
         assert!(added.success(), "{name}: add fails");
         let said = File::create(home.join("said")).unwrap();
         let child = command().arg("daemon").stderr(said).spawn().unwrap();
-        let mut program = Self {
+        let program = Self {
             child,
             root: root.to_owned(),
             log: home.join(".local/state/fsmon/_global_log.jsonl"),
             markers: 0,
+            audit: None,
         };
-        if program.settle(PATIENCE) {
-            return Some(program);
+        program.once_ready(&home, name)
+    }
+
+    fn audit(ground: &Ground, root: &Path, name: &str) -> Option<Self> {
+        let home = home(ground);
+        let (child, log) = audit::start(&home, File::create(home.join("said")).unwrap());
+        let program = Self {
+            child,
+            root: root.to_owned(),
+            log,
+            markers: 0,
+            audit: Some((audit::Rule::new(root), audit::kernel_thread())),
+        };
+        program.once_ready(&home, name)
+    }
+
+    fn once_ready(mut self, home: &Path, name: &str) -> Option<Self> {
+        if self.settle(PATIENCE) {
+            return Some(self);
         }
         let said = fs::read_to_string(home.join("said")).unwrap_or_default();
         println!("{name} does not record; it says:\n{said}");
@@ -202,7 +231,12 @@ impl Program {
 
     fn mark(&mut self) {
         let marker = self.root.join(format!("{MARKER}{}", self.markers));
-        fs::create_dir(marker).unwrap();
+        if self.audit.is_some() {
+            // This process may be older than the first audit.
+            sh(&["mkdir"], &[&marker]);
+        } else {
+            fs::create_dir(marker).unwrap();
+        }
         self.markers += 1;
     }
 

@@ -36,6 +36,8 @@ pub(crate) struct Row {
     pub(crate) kind: Kind,
     /// CPU seconds for a million lines.
     pub(crate) per_million: f64,
+    /// Of the log, for each line.
+    pub(crate) bytes: f64,
     pub(crate) work: f64,
     pub(crate) idle: f64,
     pub(crate) peak: f64,
@@ -71,6 +73,7 @@ impl Block {
         Some(Row {
             kind: kind.clone(),
             per_million: of(|run| run.cpu * 1e6 / run.events as f64),
+            bytes: of(|run| run.bytes as f64 / run.events as f64),
             work: of(|run| run.work),
             idle: of(|run| run.idle as f64),
             peak: runs.iter().map(|run| run.peak as f64).fold(0.0, f64::max),
@@ -105,7 +108,7 @@ impl Block {
             let score = row.score.as_ref();
             let share = |right: usize, of: usize| share(right, of);
             println!(
-                "| {:<9} | {:<14} | {:>8} | {:>8} | {:>9} | {:>9} | {:>9} | {:>7} | {:>7} | {:>8} | {:>7} | {:>6} | {:>6} | {:>9} |",
+                "| {:<9} | {:<14} | {:>8} | {:>8} | {:>9} | {:>9} | {:>9} | {:>6} | {:>7} | {:>7} | {:>8} | {:>7} | {:>6} | {:>6} | {:>9} |",
                 self.load.name(),
                 row.kind.name(),
                 score.map_or_else(String::new, |score| score.expected.to_string()),
@@ -113,6 +116,7 @@ impl Block {
                 score.map_or_else(String::new, |score| share(score.path_right, score.lines)),
                 score.map_or_else(String::new, |score| share(score.who_right, score.lines)),
                 cell(format!("{:.0}", row.events)),
+                score.map_or_else(String::new, |_| format!("{:.0}", row.bytes)),
                 cell(format!("{:.3}", row.per_million)),
                 floor.map_or_else(String::new, |floor| cell(format!(
                     "{:.2}",
@@ -171,9 +175,9 @@ fn share(right: usize, of: usize) -> String {
 
 pub(crate) fn head() {
     println!(
-        "| workload  | with           | expected | captured | path      | who       |    events | s/1M    | x floor | workload | x bare  | idle   | peak   | last line |"
+        "| workload  | with           | expected | captured | path      | who       |    events | B/line | s/1M    | x floor | workload | x bare  | idle   | peak   | last line |"
     );
     println!(
-        "|-----------|----------------|---------:|---------:|----------:|----------:|----------:|--------:|--------:|---------:|--------:|-------:|-------:|----------:|"
+        "|-----------|----------------|---------:|---------:|----------:|----------:|----------:|-------:|--------:|--------:|---------:|--------:|-------:|-------:|----------:|"
     );
 }
