@@ -212,6 +212,7 @@ impl Truth {
     }
 
     /// Lets lines of other types come or not.
+    #[allow(dead_code, reason = "for what has fewer types than fsmon")]
     pub(crate) fn ask_only(&mut self, kinds: &[&str]) {
         for (key, slot) in &mut self.slots {
             slot.least *= u32::from(kinds.contains(&key.kind));
