@@ -3,7 +3,7 @@
 mod account;
 mod downtime;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -83,8 +83,8 @@ pub struct Core {
     stats_at: Option<Instant>,
     began: Began,
     lost: u64,
-    /// Mount points below watches that cannot be watched, or not wholly.
-    short: BTreeSet<Vec<u8>>,
+    /// Mount points below watches that cannot be watched, or not wholly, and why.
+    short: BTreeMap<Vec<u8>, String>,
     /// A directory above a mount point was renamed; the marks have to follow.
     mounts_moved: bool,
 }
@@ -122,7 +122,7 @@ impl Core {
             stats_at,
             began: Began::now(),
             lost: 0,
-            short: BTreeSet::new(),
+            short: BTreeMap::new(),
             mounts_moved: false,
         }
     }

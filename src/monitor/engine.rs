@@ -17,7 +17,9 @@ use super::ask::{Doors, KernelProbe, key_of, open_dir, open_door};
 use super::feed::Feed;
 use super::marks::{self, Dialect, Plan, Wanted};
 use super::report::Reporter;
-use super::ways::{ENODEV, EOPNOTSUPP, EXDEV, Way, note, path, refusal, upper_of};
+use super::ways::{
+    ENODEV, EOPNOTSUPP, EXDEV, SINGLE_FILE, Way, note, path, refusal, upper_of, without_files,
+};
 use crate::dir_cache::walk::Walk;
 use crate::event::EventType;
 use crate::fid_parser::bits;
@@ -285,6 +287,12 @@ impl Engine {
         let mut kept = Vec::new();
         let mut points = Vec::new();
         self.doors.points.clear();
+        let (filesystems, files) = without_files(filesystems, &mounts);
+        changes.shortfalls.extend(files.iter().map(|at| Shortfall {
+            point: mounts[*at].point.clone(),
+            why: SINGLE_FILE.to_owned(),
+        }));
+        let (programs, _) = without_files(programs, &mounts);
         let wanted = self.with_upper_filesystems(filesystems, &mounts);
         for want in &wanted {
             match self.mark(want, &mounts, &mut changes) {

@@ -1,11 +1,12 @@
 //! The ways in which a filesystem can be watched, and what they are worth.
 
+use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use super::ask::open_dir;
-use super::marks;
+use super::marks::{self, Wanted};
 use crate::monitored::path::quoted;
 use crate::sys::mount::Mount;
 
@@ -88,6 +89,26 @@ pub(super) fn refusal(error: &io::Error, fstype: &str) -> String {
     format!("the kernel refused a mark on this {fstype}: {error}{hint}")
 }
 
+/// Takes out the mounts of single files, and what is mounted as nothing else; also these mounts. A container has some.
+pub(super) fn without_files(wanted: Vec<Wanted>, mounts: &[Mount]) -> (Vec<Wanted>, Vec<usize>) {
+    let mut files = Vec::new();
+    let directories = wanted.into_iter().filter_map(|mut want| {
+        let (alone, rest) = want
+            .mounts
+            .iter()
+            .partition(|at| is_single_file(&mounts[**at]));
+        files.extend::<Vec<usize>>(alone);
+        want.mounts = rest;
+        (!want.mounts.is_empty()).then_some(want)
+    });
+    (directories.collect(), files)
+}
+
+fn is_single_file(mount: &Mount) -> bool {
+    let is_file = || fs::metadata(path(&mount.point)).is_ok_and(|found| !found.is_dir());
+    mount.root != b"/" && is_file()
+}
+
 /// The directory an overlay keeps its changes in, and the mount that is on, if both can be seen from here.
 pub(super) fn upper_of(overlay: &Mount, mounts: &[Mount]) -> Option<(PathBuf, usize)> {
     let upper = overlay.option("upperdir")?;
@@ -104,6 +125,8 @@ pub(super) fn path(bytes: &[u8]) -> PathBuf {
     PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
 }
 
+/// Why a mount of one file is not watched.
+pub(super) const SINGLE_FILE: &str = "it is a single file mounted there, and files are watched through their directory: watch the one it comes from";
 pub(super) const EPERM: i32 = 1;
 pub(super) const EXDEV: i32 = 18;
 pub(super) const ENODEV: i32 = 19;

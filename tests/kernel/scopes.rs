@@ -29,6 +29,7 @@ pub(crate) fn list(suite: &mut Suite) {
     suite.one("overlapping_watches_of_one_group", overlapping);
     suite.one("second_path_with_more_types", more_types);
     suite.one("mounts_below_a_recursive_path", mounts_below);
+    suite.one("a_single_file_mounted_below_a_recursive_path", file_below);
     suite.one("root_moved_away", root_moved_away);
     suite.one("log_directory_inside_the_watch", log_inside);
     suite.one("slash", slash);
@@ -450,6 +451,36 @@ fn mounted_later(kind: Fs) {
         !lines.iter().any(|line| line.contains("no longer")),
         "{lines:?}"
     );
+}
+
+/// A file that is mounted alone has no directory there to be watched through: that is said, once, and costs no other.
+fn file_below() {
+    let scene = Scene::on(Fs::Tmpfs);
+    let elsewhere = scene.ground.mount(Fs::Ext4);
+    let (inside, single, dir) = (scene.root.join("in"), "in/single", "in/dir");
+    fs::create_dir_all(scene.root.join(dir)).unwrap();
+    write(&scene.root.join(single));
+    write(&elsewhere.join("file"));
+    let at = scene.root.join(single);
+    sh(&["mount", "--bind"], &[&elsewhere.join("file"), &at]);
+    scene
+        .home
+        .watch("_global", &inside, &["-r", "-t", "CREATE"]);
+    let mut recorder = scene.home.start();
+    write(&inside.join("beside"));
+    scene.home.watch("_global", &elsewhere, &["-t", "CREATE"]);
+    write(&elsewhere.join("there"));
+    recorder.settle("_global", &scene.marks);
+    let said = recorder.stop();
+    let about: Vec<_> = said
+        .iter()
+        .filter(|line| line.contains("in/single"))
+        .collect();
+    assert_eq!(about.len(), 1, "{said:?}");
+    assert!(about[0].contains("a single file"), "{about:?}");
+    let lines = scene.lines();
+    let has = |end: &str| lines.iter().any(|line| line.ends_with(end));
+    assert!(has("/in/beside") && has("/there"), "{lines:?}");
 }
 
 /// Mounts that are there already when the watch begins.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::Core;
 use crate::log::journal::Entry;
-use crate::monitor::engine::Changes;
+use crate::monitor::engine::{Changes, Shortfall};
 use crate::monitor::report::{Level, Reporter};
 use crate::monitored::BadLine;
 use crate::monitored::path::quoted;
@@ -36,8 +36,10 @@ impl Core {
         for note in &changes.notes {
             self.reporter.say(Level::Info, note);
         }
+        let is_known = |short: &&Shortfall| self.short.get(&short.point) == Some(&short.why);
+        let (_, new): (Vec<_>, Vec<_>) = changes.shortfalls.iter().partition(is_known);
         self.note_shortfalls(changes);
-        for short in &changes.shortfalls {
+        for short in new {
             let point = Path::new(OsStr::new(std::str::from_utf8(&short.point).unwrap_or("?")));
             self.reporter.say(
                 Level::Error,
@@ -50,7 +52,7 @@ impl Core {
     fn note_shortfalls(&mut self, changes: &Changes) {
         let all = || changes.shortfalls.iter().chain(&changes.weak);
         let is_short = |point: &Vec<u8>| all().any(|short| short.point == *point);
-        self.short.retain(|point| {
+        self.short.retain(|point, _| {
             let still = is_short(point);
             if !still {
                 self.writer.journal(&Entry::Whole { path: point });
@@ -58,7 +60,8 @@ impl Core {
             still
         });
         for short in all() {
-            if self.short.insert(short.point.clone()) {
+            let known = self.short.insert(short.point.clone(), short.why.clone());
+            if known.as_ref() != Some(&short.why) {
                 self.writer.journal(&Entry::Short {
                     path: &short.point,
                     cause: &short.why,

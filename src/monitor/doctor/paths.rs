@@ -12,7 +12,7 @@ use crate::monitor::NoFanotify;
 use crate::monitor::assembly::engine_of;
 use crate::monitor::engine::{Changes, Engine, open_group};
 use crate::monitor::marks::{self, Dialect, has_nothing_to_record};
-use crate::monitor::ways::{Way, path, refusal};
+use crate::monitor::ways::{SINGLE_FILE, Way, path, refusal, without_files};
 use crate::monitored::path::{quoted, resolve};
 use crate::monitored::{Watch, WatchSet};
 use crate::proc_cache::{ProcLimits, ProcTable};
@@ -101,10 +101,12 @@ fn outlook(
 ) -> Outlook {
     let set = WatchSet { watches };
     let plan = marks::plan(&set, mounts, dialect);
-    let filesystems: Vec<Filesystem> = plan
-        .filesystems
+    let (filesystems, files) = without_files(plan.filesystems, mounts);
+    let single = Err(SINGLE_FILE.to_owned());
+    let filesystems: Vec<Filesystem> = filesystems
         .iter()
         .map(|want| judge(&mounts[want.mounts[0]], ways.get(&want.dev)))
+        .chain(files.iter().map(|at| judge(&mounts[*at], Some(&single))))
         .collect();
     let mut outlook = Outlook {
         path: at.to_owned(),
@@ -167,7 +169,7 @@ impl Engine {
         mounts: &[Mount],
         dialect: Dialect,
     ) -> HashMap<Device, Result<Way, String>> {
-        let wanted = marks::plan(watches, mounts, dialect).filesystems;
+        let (wanted, _) = without_files(marks::plan(watches, mounts, dialect).filesystems, mounts);
         let wanted = self.with_upper_filesystems(wanted, mounts);
         let mut ways: HashMap<Device, Result<Way, String>> = HashMap::new();
         for want in &wanted {
