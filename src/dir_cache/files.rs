@@ -25,6 +25,8 @@ pub struct KnownFile {
     pub now: u64,
     /// The name is gone and no other one is known: the file has ended, or is called as nobody has seen yet.
     pub is_lost: bool,
+    /// Until when its last removal may have happened; 0 if that was no later than other things of which is told.
+    pub unnamed_until: u64,
     /// Where it was last seen before, if it is not known to have lost that name.
     also: Option<Box<(NodeId, Box<[u8]>)>>,
 }
@@ -96,6 +98,7 @@ impl FileTable {
                         sized_in: 0,
                         now: 0,
                         is_lost: false,
+                        unnamed_until: 0,
                         also: None,
                     }
                 }))

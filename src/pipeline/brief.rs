@@ -25,6 +25,8 @@ pub(super) struct LastSeen {
     pub(super) location: Location,
     /// It has lost that name, and no other one is known.
     pub(super) is_lost: bool,
+    /// As for a file of the table.
+    pub(super) unnamed_until: u64,
 }
 
 impl Pipeline {
@@ -80,18 +82,29 @@ impl Pipeline {
     /// Where a file was last seen.
     pub(super) fn last_seen(&self, number: u32) -> Option<LastSeen> {
         let file = &self.window.files[number as usize];
-        let (dir, name, is_lost) = match file.brief {
-            Some(Brief { at, is_lost, .. }) => (at.dir, self.window.name(at.name), is_lost),
+        let (dir, name, is_lost, unnamed_until) = match file.brief {
+            Some(Brief { at, is_lost, .. }) => (at.dir, self.window.name(at.name), is_lost, 0),
             None => {
                 let known = self.files.find(&file.key)?;
-                (known.dir, &*known.name, known.is_lost)
+                let KnownFile {
+                    dir,
+                    name,
+                    is_lost,
+                    unnamed_until,
+                    ..
+                } = known;
+                (*dir, &**name, *is_lost, *unnamed_until)
             }
         };
         let location = Location::Entry {
             dir,
             name: SmallVec::from_slice(name),
         };
-        Some(LastSeen { location, is_lost })
+        Some(LastSeen {
+            location,
+            is_lost,
+            unnamed_until,
+        })
     }
 
     /// A file went from one place, and was seen at another since.

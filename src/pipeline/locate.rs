@@ -76,6 +76,7 @@ impl Pipeline {
     /// Finds a file of which a record carries the handle only.
     pub(super) fn locate_file(&self, number: u32, rec: &Rec) -> Option<Location> {
         let seen = self.last_seen(number);
+        let unnamed_until = seen.as_ref().map_or(0, |seen| seen.unnamed_until);
         let lost = match seen {
             Some(seen) if !seen.is_lost => return Some(seen.location),
             Some(seen) => Some(seen.location),
@@ -90,17 +91,22 @@ impl Pipeline {
         if let Some(at) = honest.and_then(|rec| rec.at) {
             return Some(Location::Seen(at));
         }
+        // A link count changes as a name comes or goes, whose record stands behind this one, or was merged into
+        // one in front of it; what else is told of a file without a name is told of one that is open still.
+        let by = file.unnamed_by.map(|by| &self.window.recs[by as usize]);
+        let own = by.filter(|by| !expand::is_over_before(&self.window, by, rec));
+        let is_own_of_old = by.is_none() && self.window.span(rec).from < unnamed_until;
+        if is_own_of_old || own.is_some_and(expand::is_merged) {
+            return lost;
+        }
         if let Some((dir, name)) = self.replaced.find(rec.pid, &file.key, rec.mask) {
             return Some(Location::Entry {
                 dir,
                 name: name.into(),
             });
         }
-        // A link count changes as a name comes or goes, whose record stands behind this one, or was merged into
-        // one in front of it; what else is told of a file without a name is told of one that is open still.
-        let by = file.unnamed_by.map(|by| &self.window.recs[by as usize]);
-        let is_its_own = by.is_some_and(|by| !expand::is_over_before(&self.window, by, rec));
-        let waits = rec.mask & bits::ATTRIB != 0 && !is_its_own && !self.ends.has_ended(&file.key);
+        let waits =
+            rec.mask & bits::ATTRIB != 0 && own.is_none() && !self.ends.has_ended(&file.key);
         lost.filter(|_| !waits)
     }
 }

@@ -201,6 +201,27 @@ fn a_removal_that_may_still_come_is_waited_for_while_another_is_given_up() {
 }
 
 #[test]
+fn what_is_removed_behind_a_rename_over_nothing_was_not_replaced_by_it() {
+    let renamed = [
+        entry(bits::CREATE | bits::DELETE, P, "top", "gone", "gone"),
+        rename(0, P, ("top", "new"), ("top", "name"), "new"),
+    ];
+    let end = [alone(bits::ATTRIB | bits::DELETE_SELF, P, "gone")];
+    // Read at once, in two reads of one look at the queue, and in two looks.
+    for parts in 1..=3 {
+        let mut bench = Bench::everything();
+        let told = match parts {
+            1 => bench.read(&[&renamed[..], &end].concat()),
+            2 => bench.step(vec![batch(renamed.concat()), batch(end.concat())]),
+            _ => [bench.read(&renamed), bench.read(&end)].concat(),
+        };
+        for line in ["ATTRIB /m/gone p", "DELETE_SELF /m/gone p"] {
+            assert!(told.contains(&line.to_owned()), "in {parts}: {told:?}");
+        }
+    }
+}
+
+#[test]
 fn a_rename_over_nothing_gives_its_name_to_no_other_file() {
     for between in [
         vec![
