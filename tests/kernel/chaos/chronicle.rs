@@ -84,6 +84,8 @@ pub(crate) struct Chronicle {
     pub(crate) clock_set: Option<u64>,
 }
 
+/// More than a clock that is steered is moved between two looks, in nanoseconds.
+const SET: i64 = 10_000_000;
 /// How long a recorder on a busy machine may take to read what happened.
 const LAG: u64 = 2_500_000_000;
 
@@ -98,6 +100,16 @@ impl Chronicle {
         let now = clock::monotonic();
         let offset = clock::realtime() - now.cast_signed();
         self.offsets.push((now, offset));
+    }
+
+    /// Finds out that somebody else has set the clock, since a look that was at `looked`.
+    pub(crate) fn look_at_the_clock(&mut self, looked: u64) {
+        let known = self.offsets.last().map(|(_, offset)| *offset);
+        let now = clock::realtime() - clock::monotonic().cast_signed();
+        if known.is_some_and(|known| (now - known).abs() > SET) {
+            self.clock_set.get_or_insert(looked);
+            self.note_offset();
+        }
     }
 
     /// Takes the recorder at its word about when it began and ended to record.

@@ -94,8 +94,11 @@ impl<'s> Conductor<'s> {
         self.start();
         let mut act_at = clock::monotonic();
         let mut hire_at = act_at;
+        let mut looked = act_at;
         while clock::monotonic() < self.until {
             let now = clock::monotonic();
+            self.stage.chronicle.look_at_the_clock(looked);
+            looked = now;
             self.end_what_is_due(now);
             self.hear_answers();
             self.tend_guest();

@@ -177,6 +177,9 @@ impl<'a> Judge<'a> {
                     let text = format!("{} {}", line.attribution, line.show());
                     self.report.add("never happened", text);
                 }
+                Some(dues) if line.is_adrift && self.free_for(line, dues).is_none() => {
+                    adrift.push(position);
+                }
                 Some(dues) => self.assign_one(position, line, dues),
             }
         }
@@ -196,7 +199,12 @@ impl<'a> Judge<'a> {
         for position in lines {
             let line = &self.lines[position];
             let other = line.other.as_deref().map(last_name);
+            let caught = self.chronicle.monotonic_of(line.wall());
+            let is_sane = self.chronicle.is_clock_sane(caught);
             let fits = |due: &usize| {
+                if is_sane && self.deed(*due).span.from > caught + SLEW {
+                    return false;
+                }
                 let is_told = told[*due] != Told::Never;
                 let due = &dues[*due].1;
                 (line.is_adrift || is_told && due.path == line.path)
@@ -217,15 +225,21 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn assign_one(&mut self, position: usize, line: &Line, dues: &[usize]) {
+    /// Of those that read like it, the operation that a line is taken to be of.
+    fn free_for(&self, line: &Line, dues: &[usize]) -> Option<usize> {
         let free = |due: &&usize| self.at[**due].is_none() && self.doer(**due).pid == line.pid;
         let caught = self.chronicle.monotonic_of(line.wall());
         let is_sane = self.chronicle.is_clock_sane(caught);
         // What it was read after, the latest first: of several merged ones the last is told.
         let fits = |due: &&usize| !is_sane || self.deed(**due).span.from <= caught + SLEW;
         let wanted = |due: &&usize| self.told[**due] != Told::Never;
-        let found = dues.iter().filter(free).filter(fits).rfind(wanted).copied();
-        let Some(due) = found else {
+        dues.iter().filter(free).filter(fits).rfind(wanted).copied()
+    }
+
+    fn assign_one(&mut self, position: usize, line: &Line, dues: &[usize]) {
+        let caught = self.chronicle.monotonic_of(line.wall());
+        let is_sane = self.chronicle.is_clock_sane(caught);
+        let Some(due) = self.free_for(line, dues) else {
             let why = if !dues.iter().any(|due| self.doer(*due).pid == line.pid) {
                 "told of the wrong process"
             } else if dues.iter().all(|due| self.told[*due] == Told::Never) {
@@ -369,12 +383,38 @@ impl<'a> Judge<'a> {
             return false;
         }
         excuses.sets[&(object, kind)].iter().any(|other| {
-            self.at[*other].is_none()
-                && self.told[*other] == Told::Must
-                && !asked.contains(other)
-                && self.take_over(*other, index, excuses, asked)
-                && self.is_folded(due, &excuses.sets)
+            let has_line = if self.at[*other].is_some() {
+                self.takes_a_later(*other, index)
+            } else {
+                self.told[*other] == Told::Must
+                    && !asked.contains(other)
+                    && self.take_over(*other, index, excuses, asked)
+            };
+            has_line && self.is_folded(due, &excuses.sets)
         })
+    }
+
+    /// Changes the line of a due for the last one that reads the same, if what that is taken to be of can be told by
+    /// the earlier one.
+    fn takes_a_later(&mut self, due: usize, index: &Index<'a>) -> bool {
+        let Some(early) = self.at[due] else {
+            return false;
+        };
+        let caught = self.chronicle.monotonic_of(self.lines[early].wall());
+        let others = &index[&key_of(&self.ledger.dues[due].1)];
+        let fits = |other: &&usize| {
+            self.doer(**other).pid == self.doer(due).pid
+                && self.at[**other].is_some_and(|late| late > early)
+                && self.deed(**other).span.from <= caught + SLEW
+        };
+        let last = others
+            .iter()
+            .filter(fits)
+            .max_by_key(|other| self.at[**other]);
+        if let Some(other) = last.copied() {
+            self.at[due] = self.at[other].replace(early);
+        }
+        last.is_some()
     }
 
     /// Looks at what was not told.
