@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use super::ask::open_dir;
-use super::marks::{self, Wanted};
+use super::marks::{self, Wanted, has_nothing_to_record};
 use crate::monitored::path::quoted;
 use crate::sys::mount::Mount;
 
@@ -72,11 +72,21 @@ impl Way {
     }
 }
 
+/// What of a filesystem will be missing, if anything.
+pub(super) fn lack_of(way: &Way, mount: &Mount) -> Option<&'static str> {
+    if has_nothing_to_record(&mount.fstype) {
+        return Some(
+            "what programs write there is recorded, not what the kernel shows or changes by itself",
+        );
+    }
+    way.lack()
+}
+
 /// One line: which way is in force, and what will be missing.
 pub(super) fn note(way: &Way, mount: &Mount) -> String {
     let at = path(&mount.point);
     let (point, fstype) = (quoted(&at), &mount.fstype);
-    let lack = way.lack().unwrap_or("nothing is missing");
+    let lack = lack_of(way, mount).unwrap_or("nothing is missing");
     format!("{point} ({fstype}) {}; {lack}", way.told())
 }
 

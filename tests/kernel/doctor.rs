@@ -228,8 +228,8 @@ fn strange_places() {
     let found = examine(&home, &words);
     let paths = found["paths"].as_array().unwrap();
     let states: Vec<&str> = paths.iter().map(|path| text_of(&path["state"])).collect();
-    assert_eq!(states[0], "missing", "{found:#}");
-    assert!(text_of(&paths[0]["filesystems"][0]["text"]).contains("nothing is recorded"));
+    assert_eq!(states[0], "limited", "{found:#}");
+    assert!(text_of(&paths[0]["filesystems"][0]["lack"]).contains("programs write"));
     assert!(text_of(&paths[1]["text"]).contains("does not exist yet"));
     assert_eq!(paths[2]["path"], text(&file));
     assert!(text_of(&paths[3]["filesystems"][0]["options"]).starts_with("ro"));

@@ -29,6 +29,7 @@ pub(crate) fn list(suite: &mut Suite) {
     suite.one("overlapping_watches_of_one_group", overlapping);
     suite.one("second_path_with_more_types", more_types);
     suite.one("mounts_below_a_recursive_path", mounts_below);
+    suite.one("what_programs_set_in_the_kernel", set_in_the_kernel);
     suite.one("a_single_file_mounted_below_a_recursive_path", file_below);
     suite.one("root_moved_away", root_moved_away);
     suite.one("log_directory_inside_the_watch", log_inside);
@@ -451,6 +452,35 @@ fn mounted_later(kind: Fs) {
         !lines.iter().any(|line| line.contains("no longer")),
         "{lines:?}"
     );
+}
+
+/// A setting of the kernel is a file that a program writes.
+fn set_in_the_kernel() {
+    let scene = Scene::on(Fs::Tmpfs);
+    let (dir, setting) = (
+        Path::new("/proc/sys/kernel"),
+        "/proc/sys/kernel/printk_delay",
+    );
+    scene.home.watch("_global", dir, &["-t", "CLOSE_WRITE"]);
+    let mut recorder = scene.home.start();
+    let value = fs::read(setting).unwrap();
+    fs::write(setting, value).unwrap();
+    let told = format!("\"CLOSE_WRITE\",\"path\":\"{setting}\"");
+    recorder.wait_for("_global", &told);
+    recorder.settle("_global", &scene.marks);
+    let said = recorder.stop();
+    let log = scene.home.log("_global");
+    let lines: Vec<_> = log
+        .iter()
+        .filter(|line| line.kind == "CLOSE_WRITE")
+        .collect();
+    assert_eq!(lines.len(), 1, "{log:?}");
+    assert_eq!(
+        (&lines[0].path[..], lines[0].pid),
+        (setting.as_bytes(), std::process::id())
+    );
+    let is_limited = |line: &String| line.contains("'/proc'") && line.contains("programs write");
+    assert!(said.iter().any(is_limited), "{said:?}");
 }
 
 /// A file that is mounted alone has no directory there to be watched through: that is said, once, and costs no other.

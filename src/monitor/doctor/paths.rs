@@ -11,8 +11,8 @@ use crate::config::Config;
 use crate::monitor::NoFanotify;
 use crate::monitor::assembly::engine_of;
 use crate::monitor::engine::{Changes, Engine, open_group};
-use crate::monitor::marks::{self, Dialect, has_nothing_to_record};
-use crate::monitor::ways::{SINGLE_FILE, Way, path, refusal, without_files};
+use crate::monitor::marks::{self, Dialect};
+use crate::monitor::ways::{SINGLE_FILE, Way, lack_of, path, refusal, without_files};
 use crate::monitored::path::{quoted, resolve};
 use crate::monitored::{Watch, WatchSet};
 use crate::proc_cache::{ProcLimits, ProcTable};
@@ -135,17 +135,13 @@ fn outlook(
 /// Says what a filesystem's way is worth.
 pub fn judge(mount: &Mount, way: Option<&Result<Way, String>>) -> Filesystem {
     let (name, state, text, lack) = match way {
-        _ if has_nothing_to_record(&mount.fstype) => {
-            let text = "shows the kernel's own state: nobody stores anything there, and nothing is recorded";
-            (None, State::Missing, text.to_owned(), None)
-        }
         Some(Ok(way)) => {
-            let state = if way.lack().is_some() {
-                State::Limited
-            } else {
-                State::Ok
+            let lack = lack_of(way, mount);
+            let state = match lack {
+                Some(_) => State::Limited,
+                None => State::Ok,
             };
-            (Some(way.name()), state, way.told(), way.lack())
+            (Some(way.name()), state, way.told(), lack)
         }
         Some(Err(why)) => (None, State::Missing, format!("is not watched: {why}"), None),
         None => (None, State::Unknown, "was not tried".to_owned(), None),
@@ -174,9 +170,6 @@ impl Engine {
         let mut ways: HashMap<Device, Result<Way, String>> = HashMap::new();
         for want in &wanted {
             let first = &mounts[want.mounts[0]];
-            if has_nothing_to_record(&first.fstype) {
-                continue;
-            }
             let marked = self.mark(want, mounts, &mut Changes::default());
             let way = marked
                 .map(|marked| marked.way)
@@ -225,12 +218,16 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_marked_and_what_holds_nothing_is_missing() {
+    fn what_cannot_be_marked_is_missing_and_of_the_kernel_only_writes_are_seen() {
         let refused = judged("ext4", Some(Err("no".to_owned())));
         assert_eq!((refused.state, refused.way), (State::Missing, None));
         assert_eq!(refused.text, "is not watched: no");
         let proc = judged("proc", Some(Ok(Way::Inodes)));
-        assert_eq!((proc.state, proc.way), (State::Missing, None));
+        assert_eq!(
+            (proc.state, proc.way),
+            (State::Limited, Some("directories"))
+        );
+        assert!(proc.lack.unwrap().contains("programs write"));
         assert_eq!(judged("xfs", None).state, State::Unknown);
     }
 }
