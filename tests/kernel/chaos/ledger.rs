@@ -125,8 +125,11 @@ impl Ledger {
             };
             let pid = rows.next_if(|row| row.starts_with("p "));
             let done = rows.next_if(|row| row.starts_with("e "));
-            let Some(pid) = pid.and_then(|row| row[2..].parse::<u32>().ok()) else {
-                // Nobody knows how its file was called. What is told of it is found by its name.
+            let pid = pid.and_then(|row| row[2..].parse::<u32>().ok());
+            let done = done.and_then(|row| row[2..].parse::<u64>().ok());
+            let (Some(pid), Some(done)) = (pid, done) else {
+                // Nobody knows how its file was called: a parent that was killed has no number in its name. What is
+                // told of it is found by what is known.
                 self.nameless.push(PathBuf::from(file));
                 continue;
             };
@@ -139,15 +142,14 @@ impl Ledger {
                 above: Some(life.comm.clone()),
                 line,
             });
-            let done = done.map(|row| row[2..].parse::<u64>().unwrap());
             let deed = Deed {
                 doer: self.doers.len() - 1,
                 number,
                 span: Span {
                     from: begun.parse().unwrap(),
-                    to: done.unwrap_or(u64::MAX),
+                    to: done,
                 },
-                is_half: done.is_none(),
+                is_half: false,
             };
             let path = format!("{file}.{pid}.{}.{uid}", life.pid).into_bytes();
             let due = |kind, need| Due {
