@@ -71,6 +71,8 @@ pub struct DirTree {
     hand: usize,
     now: u16,
     ttl: u16,
+    /// The time was told.
+    is_timed: bool,
 }
 
 impl DirTree {
@@ -88,6 +90,7 @@ impl DirTree {
             capacity,
             hand: 0,
             now: 0,
+            is_timed: false,
             ttl,
         }
     }
@@ -112,8 +115,11 @@ impl DirTree {
         self.nodes.len() * size_of::<Node>() + self.arena.len() + self.index.allocation_size()
     }
 
-    /// Tells the coarse time against which disuse is measured.
+    /// Tells the coarse time against which disuse is measured. What was learnt before it was told first is as old.
     pub fn set_now(&mut self, tick: u16) {
+        if !std::mem::replace(&mut self.is_timed, true) {
+            self.nodes.iter_mut().for_each(|node| node.used = tick);
+        }
         self.now = tick;
     }
 
@@ -530,12 +536,12 @@ mod tests {
         let mut tree = DirTree::new(100, 5);
         let id = tree.intern(&key(1));
         tree.put_top(id);
-        tree.set_now(5);
-        tree.trim();
-        assert_eq!(tree.len(), 1);
-        tree.set_now(6);
-        tree.trim();
-        assert!(tree.is_empty());
+        // The machine has run for long when the first directories are learnt.
+        for (now, kept) in [(1000, 1), (1005, 1), (1006, 0)] {
+            tree.set_now(now);
+            tree.trim();
+            assert_eq!(tree.len(), kept, "{now}");
+        }
     }
 
     proptest! {
