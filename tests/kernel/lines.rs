@@ -65,6 +65,9 @@ impl Line {
         if let Some(other) = &self.other {
             text += &format!(" <-> \"{}\"", other.escape_ascii());
         }
+        if let Some(cause) = &self.cause {
+            text += &format!(": {:?} lost by {cause}", self.lost);
+        }
         text + &format!(" by {} '{}' of '{}'", self.pid, self.cmd, self.user)
     }
 }
