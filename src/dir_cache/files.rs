@@ -105,6 +105,7 @@ impl FileTable {
             }
         };
         let is_lost = std::mem::take(&mut file.is_lost);
+        file.unnamed_until = 0;
         if file.dir != dir || *file.name != *name {
             tree.retain(dir);
             let before = std::mem::replace(&mut file.name, name.into());

@@ -299,9 +299,11 @@ impl Engine {
                 Ok(marked) => {
                     changes
                         .weak
-                        .extend(marked.way.weakness().map(|why| Shortfall {
-                            point: mounts[want.mounts[0]].point.clone(),
-                            why: why.to_owned(),
+                        .extend(marked.way.weakness(&mounts[want.mounts[0]]).map(|why| {
+                            Shortfall {
+                                point: mounts[want.mounts[0]].point.clone(),
+                                why: why.to_owned(),
+                            }
                         }));
                     kept.push(marked);
                 }

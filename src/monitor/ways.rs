@@ -54,8 +54,8 @@ impl Way {
     }
 
     /// What changes it can miss. That an overlay shows a change as its CREATE is no such thing.
-    pub(super) fn weakness(&self) -> Option<&'static str> {
-        self.lack().filter(|_| *self == Self::Inodes)
+    pub(super) fn weakness(&self, mount: &Mount) -> Option<&'static str> {
+        lack_of(self, mount).filter(|_| *self == Self::Inodes)
     }
 
     /// What will be missing, if anything.

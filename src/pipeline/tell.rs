@@ -167,8 +167,10 @@ impl Pipeline {
         {
             self.window.files[number as usize].unnamed_by = Some(rec.place);
             self.lose_name(number, at);
-            if let Some(known) = self.known_file(number) {
-                known.unnamed_until = if deed.merged == 0 { 0 } else { deed.span.to };
+            if deed.merged != 0
+                && let Some(known) = self.known_file(number)
+            {
+                known.unnamed_until = deed.span.to;
             }
         }
     }

@@ -17,6 +17,8 @@ pub(crate) fn is_ready() -> bool {
     });
     let is_ready = is_unused && fs::metadata(DAEMON).is_ok();
     if is_ready {
+        // One that was interrupted leaves its rule.
+        control(&["-D", "-k", KEY]);
         // What was started before the first time that it was on is never audited.
         control(&["-e", "1"]);
         control(&["-e", "0"]);
