@@ -355,7 +355,7 @@ fn hidden_in_a_flood() {
     let dir = root.join("flood");
     fs::create_dir(&dir).unwrap();
     recorder.settle("_global", &root);
-    recorder.signal(Signal::STOP);
+    recorder.halt();
     together(flood::workers(&dir, 8_000));
     let before = moment();
     run(by_other().arg("touch").arg(root.join("deed")));

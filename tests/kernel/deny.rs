@@ -252,7 +252,7 @@ fn ends_with_the_daemon() {
     let recorder = scene.start();
     let secret = scene.root.join("kept/secret");
     assert!(File::open(&secret).is_err());
-    recorder.signal(Signal::STOP);
+    recorder.halt();
     let mut waiting: Vec<Child> = (0..8)
         .map(|_| {
             let mut cat = Command::new("cat");

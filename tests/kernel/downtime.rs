@@ -459,7 +459,7 @@ fn gap() {
         scene.put(name, "1234");
     }
     let mut recorder = scene.start();
-    recorder.signal(Signal::STOP);
+    recorder.halt();
     together(flood::workers(&scene.root.join("busy"), 20_000));
     fs::remove_file(scene.root.join("gone")).unwrap();
     fs::rename(scene.root.join("old"), scene.root.join("new")).unwrap();

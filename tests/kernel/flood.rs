@@ -140,7 +140,7 @@ fn beyond_the_ceiling(kind: Fs) {
     // What is lost may have waited since the queue was last seen empty.
     let start = now();
     recorder.settle("_global", &root);
-    recorder.signal(Signal::STOP);
+    recorder.halt();
     together(workers);
     // What changes the tree unseen must not lead paths astray afterwards.
     fs::rename(root.join("before"), root.join("after")).unwrap();

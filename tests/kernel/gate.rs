@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::Suite;
 use crate::ground::{Fs, Ground, sh};
-use crate::wait::{PATIENCE, until};
+use crate::wait::{PATIENCE, halt, until};
 use crate::workers::Worker;
 use keeper::{Heard, Keeper};
 use rustix::process::Signal;
@@ -472,7 +472,7 @@ fn nobody_hangs() {
     drop(keeper);
     all_end(readers);
     let (keeper, mut readers) = waiting(3);
-    signal(&keeper, Signal::STOP);
+    halt(keeper.pid());
     readers.extend((0..30).map(|_| reader(&secret)));
     readers.iter().for_each(waits);
     drop(keeper);
@@ -551,7 +551,7 @@ fn few_descriptors() {
     let mut keeper = Keeper::with_files(LONG, 24);
     keeper.order("pass");
     keeper.guard(&[[text(&secret), "agent", "", ""]]);
-    signal(&keeper, Signal::STOP);
+    halt(keeper.pid());
     let readers: Vec<Child> = (0..60).map(|_| reader(&secret)).collect();
     readers.iter().for_each(waits);
     signal(&keeper, Signal::CONT);

@@ -102,7 +102,7 @@ fn stalled(kind: Fs) {
 }
 
 fn stop_for(recorder: &Recorder, time: Duration) {
-    recorder.signal(Signal::STOP);
+    recorder.halt();
     let_pass(time);
     recorder.signal(Signal::CONT);
 }
@@ -114,7 +114,7 @@ fn overflow() {
     let cast = families(&stage, COUNT);
     let mut recorder = home.start();
     let casts = cast.play_at_once(&ground, |all_done| {
-        recorder.signal(Signal::STOP);
+        recorder.halt();
         while !all_done() {
             let_pass(Duration::from_millis(20));
         }

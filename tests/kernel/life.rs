@@ -279,7 +279,7 @@ fn stop_says_when() {
     let scene = scene("CREATE");
     let mut recorder = scene.home.start();
     recorder.settle("_global", &scene.root);
-    recorder.signal(Signal::STOP);
+    recorder.halt();
     let make = |number: usize| {
         fs::File::create_new(scene.root.join(number.to_string())).unwrap();
         now()

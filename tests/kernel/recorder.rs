@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::ground::Ground;
 use crate::lines::{self, Line, MARKER};
-use crate::wait::{PATIENCE, until};
+use crate::wait::{PATIENCE, halt, until};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -196,6 +196,11 @@ impl Recorder {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Stops all its threads with a signal.
+    pub(crate) fn halt(&self) {
+        halt(self.pid());
     }
 
     /// What it printed until now.

@@ -31,17 +31,17 @@ pub(crate) fn list(suite: &mut Suite) {
 fn storm(kind: Fs) {
     let ground = Ground::new();
     let root = ground.mount(kind);
-    run(&ground, &root, None);
+    run(&ground, &root, false);
 }
 
 /// The daemon stands still during the whole storm: all paths must be worked out afterwards.
 fn read_late(kind: Fs) {
     let ground = Ground::new();
     let root = ground.mount(kind);
-    run(&ground, &root, Some(Signal::STOP));
+    run(&ground, &root, true);
 }
 
-fn run(ground: &Ground, root: &Path, before: Option<Signal>) {
+fn run(ground: &Ground, root: &Path, is_late: bool) {
     let (inside, outside) = (root.join("in"), root.join("out"));
     for worker in 0..WORKERS {
         fs::create_dir_all(inside.join(format!("w{worker}"))).unwrap();
@@ -58,8 +58,8 @@ fn run(ground: &Ground, root: &Path, before: Option<Signal>) {
         )
     });
     let workers: Vec<Worker> = workers.collect();
-    if let Some(signal) = before {
-        recorder.signal(signal);
+    if is_late {
+        recorder.halt();
     }
     together(workers);
     recorder.signal(Signal::CONT);
@@ -73,7 +73,7 @@ fn run(ground: &Ground, root: &Path, before: Option<Signal>) {
         truth.merge(actor.truth());
     }
     let mut log = home.log("_global");
-    if before.is_some() {
+    if is_late {
         // The memory for process records is that of the whole machine: whatever else runs there may fill it
         // while the daemon stands still. Everything must be told, and of the right process, all the same.
         let is_of_processes = |cause: &String| cause.starts_with("process records lost");
@@ -92,7 +92,7 @@ fn there_and_back(kind: Fs) {
     fs::write(root.join("known-file"), "").unwrap();
     home.watch("_global", &root, &["-r"]);
     let mut recorder = home.start();
-    recorder.signal(Signal::STOP);
+    recorder.halt();
     fs::create_dir(root.join("new")).unwrap();
     fs::write(root.join("new-file"), "").unwrap();
     for name in ["known", "new", "known-file", "new-file"] {

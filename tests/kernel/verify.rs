@@ -169,7 +169,7 @@ fn two_gaps() {
         let dir = scene.root.join(format!("round{round}"));
         fs::create_dir(&dir).unwrap();
         recorder.settle("_global", &scene.root);
-        recorder.signal(Signal::STOP);
+        recorder.halt();
         together(flood::workers(&dir, 8_000));
         recorder.signal(Signal::CONT);
         let told = until(PATIENCE, || {

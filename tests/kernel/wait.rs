@@ -3,6 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+
 /// How long anything may take on a slow, loaded machine with an unoptimised daemon.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(100);
 
@@ -26,4 +28,13 @@ pub(crate) fn until<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> 
 pub(crate) fn let_pass(time: Duration) {
     let end = Instant::now() + time;
     until(time, || (Instant::now() >= end).then_some(()));
+}
+
+/// Stops a child with a signal, and waits until all its threads have stopped: a thread that runs when
+/// the signal is sent goes on for a while on its CPU, and so may still read what happens after.
+pub(crate) fn halt(child: u32) {
+    let pid = Pid::from_raw(child.cast_signed()).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    let it_stops = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    waitid(WaitId::Pid(pid), it_stops).unwrap();
 }

@@ -244,7 +244,7 @@ impl<'s> Conductor<'s> {
         };
         if !self.is_stopped() {
             let since = clock::monotonic();
-            recorder.signal(Signal::STOP);
+            recorder.halt();
             self.later(300, self.plan.stop_ms, Ending::Continue { since });
         }
     }

@@ -4,12 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use rustix::process::Signal;
 use serde_json::Value;
 
 use super::place::{Looking, Place, exe_of, word};
 use crate::lines::MARKER;
-use crate::wait::{PATIENCE, until};
+use crate::wait::{PATIENCE, halt, until};
 
 /// Openings of a file that is read and of one that is written, and of one through another mount.
 fn see_openings(place: &Place, looking: &mut Looking, bound: &Path, through_other: usize) {
@@ -97,7 +96,7 @@ pub(super) fn gate() {
     let mut looking = place.look(&place.command(), &place.root);
     see_openings(&place, &mut looking, &bound, 1);
     // Stopped, it holds openings up; ended, it lets them go.
-    looking.signal(Signal::STOP);
+    halt(looking.pid());
     let mut cat = Command::new("cat")
         .arg(place.root.join("www/f"))
         .stdout(Stdio::null())

@@ -237,6 +237,10 @@ impl Looking {
         assert!(said.contains("nothing was lost"), "{said}");
     }
 
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(super) fn signal(&self, signal: Signal) {
         kill_process_group(Pid::from_child(&self.child), signal).unwrap();
     }
