@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod adrift;
+mod before_loss;
 mod brief;
 mod ends;
 mod enrich;
@@ -39,6 +40,7 @@ use crate::event::{EventType, FileEvent, WallTime};
 use crate::fid_parser::raw::{FsId, HandleKey};
 use crate::monitored::{GroupName, WatchSet};
 use crate::proc_cache::{ProcChange, ProcRecord, ProcTable};
+use before_loss::BeforeLoss;
 pub use enrich::Doer;
 use probe::Probe;
 
@@ -191,6 +193,7 @@ pub struct Pipeline {
     left_out: Vec<u32>,
     window: window::Window,
     behind_loss: VecDeque<Batch>,
+    before_loss: BeforeLoss,
     tree: DirTree,
     files: FileTable,
     filesystems: window::Filesystems,
@@ -232,6 +235,7 @@ impl Pipeline {
             left_out: Vec::new(),
             window,
             behind_loss: VecDeque::new(),
+            before_loss: BeforeLoss::default(),
             tree: DirTree::new(settings.dir_capacity, ttl),
             files: FileTable::new(settings.file_capacity),
             filesystems: HashMap::new(),
@@ -278,6 +282,9 @@ impl Pipeline {
                 u64::MAX
             };
             let end = self.settle(now, probe);
+            if !self.behind_loss.is_empty() {
+                self.before_loss = BeforeLoss::of(&self.window);
+            }
             self.tell_given_up(end, sink);
             self.tell_until(end, probe, sink);
             if !self.window.is_empty() {
@@ -584,6 +591,7 @@ impl Pipeline {
     }
 
     fn lose(&mut self, loss: Loss, sink: &mut dyn FnMut(Outcome<'_>)) {
+        self.before_loss = BeforeLoss::default();
         self.files.clear(&mut self.tree);
         self.parked.clear();
         self.replaced.clear();

@@ -16,7 +16,6 @@ use super::window::{At, Object, Rec};
 use super::{Outcome, Pipeline};
 use crate::dir_cache::{NodeId, Place};
 use crate::event::EventType;
-use crate::fid_parser::bits;
 
 /// The renames of directories in the window, as far as a return has to be noticed.
 #[derive(Debug, Default)]
@@ -202,20 +201,6 @@ impl Pipeline {
             self.adrift.clear();
         }
         !self.window.is_empty() || !self.window.unknown.is_empty()
-    }
-
-    /// What was added to a record in front of a loss by something that was lost: a MOVE_SELF without its rename.
-    pub(super) fn bits_behind_loss(&self, rec: &Rec) -> u64 {
-        let is_candidate = rec.mask & bits::MOVE_SELF != 0 && rec.at.is_none();
-        if self.behind_loss.is_empty() || !is_candidate || !expand::is_merged(rec) {
-            return 0;
-        }
-        let has_rename = match rec.object {
-            Object::File(file) => self.window.files[file as usize].is_renamed,
-            Object::Dir(dir) => self.window.dir_moves.contains_key(&dir),
-            Object::None => true,
-        };
-        if has_rename { 0 } else { bits::MOVE_SELF }
     }
 
     pub(super) fn spot_of(&self, at: At) -> Spot {

@@ -124,9 +124,9 @@ impl Pipeline {
         probe: &mut dyn Probe,
         sink: &mut dyn FnMut(Outcome<'_>),
     ) {
-        let kinds = step.bits & !self.bits_behind_loss(rec);
+        let ends = step.bits & bits::DELETE_SELF != 0;
         let location = match (rec.object, rec.at) {
-            (Object::File(_), None) if kinds & bits::DELETE_SELF != 0 && rec.next_same != 0 => {
+            (Object::File(_), None) if ends && rec.next_same != 0 => {
                 self.last_name(rec).or_else(|| self.location_of_file(rec))
             }
             (Object::File(_), None) => self.location_of_file(rec),
@@ -136,6 +136,7 @@ impl Pipeline {
             },
             _ => self.location(rec),
         };
+        let kinds = step.bits & !self.bits_behind_loss(rec, location.as_ref());
         if let (Object::File(number), None, true) = (rec.object, rec.at, kinds & bits::ATTRIB != 0)
         {
             let key = self.window.files[number as usize].key;

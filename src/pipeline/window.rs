@@ -35,7 +35,7 @@ pub(super) struct At {
 }
 
 /// What a record is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Object {
     None,
     Dir(NodeId),

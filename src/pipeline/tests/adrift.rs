@@ -173,6 +173,42 @@ fn a_move_whose_rename_was_lost_is_lost_with_it() {
 }
 
 #[test]
+fn an_end_whose_removal_was_lost_is_lost_with_it() {
+    let moved = |from, to, handle| rename(0, P, ("top", from), ("top", to), handle);
+    let end = |mask| alone(mask | bits::DELETE_SELF, P, "F");
+    let merged = || end(bits::MOVE_SELF | bits::ATTRIB);
+    let removal = entry(bits::DELETE, P, "top", "g", "F");
+    let cases: [(&[Vec<u8>], &[&str]); 5] = [
+        // It may have had any name by then.
+        (&[moved("f", "g", "F"), merged()], &["MOVE_SELF /m/g p"]),
+        (
+            &[moved("f", "g", "F"), merged(), removal],
+            &[
+                "MOVE_SELF /m/g p",
+                "ATTRIB /m/g p",
+                "DELETE_SELF /m/g p",
+                "DELETE /m/g p",
+            ],
+        ),
+        // Something took its place.
+        (
+            &[moved("f", "g", "F"), merged(), moved("s", "g", "S")],
+            &["MOVE_SELF /m/g p", "ATTRIB /m/g p", "DELETE_SELF /m/g p"],
+        ),
+        // Nothing was added to it.
+        (&[end(0)], &["DELETE_SELF /m/f p"]),
+        (&[end(bits::ATTRIB)], &[]),
+    ];
+    for (records, wanted) in cases {
+        let mut bench = to_and_fro();
+        bench.read(&[entry(bits::CREATE, P, "top", "f", "F")]);
+        let mut told = bench.step(vec![batch(records.concat()), lost(1)]);
+        told.retain(|line| !line.starts_with("MOVED_") && !line.starts_with("LOST"));
+        assert_eq!(told, wanted);
+    }
+}
+
+#[test]
 fn what_was_renamed_in_front_of_a_loss_may_be_elsewhere_behind_it() {
     for (from, doubt) in [(1, " ?"), (50, "")] {
         let mut bench = to_and_fro();
