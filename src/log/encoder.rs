@@ -71,8 +71,10 @@ impl Encoder {
             write_time(event.time, &mut self.time_text);
         }
         let place = &mut self.people[event.pid as usize % PLACES];
-        let known = place.take().filter(|known| known.is_of(event));
-        let person = place.insert(known.unwrap_or_else(|| Person::of(event)));
+        if !place.as_ref().is_some_and(|known| known.is_of(event)) {
+            *place = None;
+        }
+        let person = place.get_or_insert_with(|| Person::of(event));
         encode_parts(
             event,
             out,

@@ -51,18 +51,22 @@ struct Spot {
 /// Puts the records from `window.next` to `end` in order.
 pub(super) fn order(window: &Window, end: usize) -> Vec<Step> {
     let moved = all_moved(window, end);
-    let mut taken: HashMap<u32, u64> = HashMap::new();
+    let first = window.next as u32;
+    let mut taken = vec![
+        0;
+        if moved.is_empty() {
+            0
+        } else {
+            end - window.next
+        }
+    ];
     for part in &moved {
-        *taken.entry(part.rec).or_default() |= part.bits;
+        taken[(part.rec - first) as usize] |= part.bits;
     }
     let mut steps = Vec::with_capacity(end - window.next + 2 * moved.len());
     let mut moved = moved.into_iter().peekable();
-    for index in window.next as u32..end as u32 {
-        let taken = if taken.is_empty() {
-            0
-        } else {
-            taken.get(&index).copied().unwrap_or(0)
-        };
+    for index in first..end as u32 {
+        let taken = taken.get((index - first) as usize).copied().unwrap_or(0);
         let own = window.recs[index as usize].mask & !taken;
         let mut told = 0;
         while let Some(part) = moved.next_if(|part| {
