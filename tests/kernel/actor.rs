@@ -222,7 +222,7 @@ impl Actor {
         self.tell("CREATE", &second, None, object, 1);
         self.tell_attrib(object, &path);
         // Of records read together nothing says which of the two names went first.
-        for kind in ["ATTRIB", "MOVE_SELF", "DELETE_SELF"] {
+        for kind in ["ATTRIB", "MOVE_SELF"] {
             self.tell_instead(kind, &second, object, 1, GONE);
         }
         self.ended();
@@ -235,6 +235,8 @@ impl Actor {
         for _ in 0..2 {
             self.tell_instead("ATTRIB", &second, object, 1, GONE - 1);
         }
+        // Whoever has seen no more of it than that name's end takes it for the last one.
+        self.tell_instead("DELETE_SELF", &second, object, 1, GONE);
         self.ended();
     }
 

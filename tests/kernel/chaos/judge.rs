@@ -139,10 +139,12 @@ impl<'a> Judge<'a> {
         }
         let adrift = self.assign(&index);
         self.assign_elsewhere(adrift);
+        let marks = self.marks();
+        self.check_order(&marks);
         let excuses = Excuses {
             gaps: &gaps,
             journal,
-            marks: self.marks(),
+            marks,
             sets: self.sets(),
         };
         for due in 0..self.at.len() {
@@ -196,6 +198,7 @@ impl<'a> Judge<'a> {
             }
         }
         let (dues, told) = (&self.ledger.dues, &self.told);
+        let marks = self.marks();
         for position in lines {
             let line = &self.lines[position];
             let other = line.other.as_deref().map(last_name);
@@ -211,9 +214,15 @@ impl<'a> Judge<'a> {
                     && (is_one_sided(line) || due.other.as_deref().map(last_name) == other)
             };
             let likely = free.get_mut(&(line.kind, last_name(&line.path), line.pid));
+            let is_in_order = |due: &usize| {
+                let (before, after) = self.around(*due, &marks);
+                before.is_none_or(|before| before < position)
+                    && after.is_none_or(|after| position < after)
+            };
             let found = likely.and_then(|likely| {
-                let at = likely.iter().rposition(fits)?;
-                Some(likely.swap_remove(at))
+                let in_order = likely.iter().rposition(|due| fits(due) && is_in_order(due));
+                let at = in_order.or_else(|| likely.iter().rposition(fits))?;
+                Some(likely.remove(at))
             });
             let Some(due) = found else {
                 self.report.add("never happened anywhere", line.show());
@@ -497,7 +506,7 @@ impl<'a> Judge<'a> {
     }
 
     /// The lines, by those who did it, that stand where they must: of what the kernel never merges.
-    fn marks(&mut self) -> HashMap<usize, Vec<Mark>> {
+    fn marks(&self) -> HashMap<usize, Vec<Mark>> {
         let mut marks: HashMap<usize, Vec<Mark>> = HashMap::new();
         for doer in &self.ledger.doers {
             marks.entry(doer.line).or_default();
@@ -522,6 +531,10 @@ impl<'a> Judge<'a> {
                 }),
             }
         }
+        marks
+    }
+
+    fn check_order(&mut self, marks: &HashMap<usize, Vec<Mark>>) {
         for marks in marks.values() {
             for pair in marks.windows(2).filter(|pair| pair[0].last > pair[1].first) {
                 let (late, early) = (&self.lines[pair[0].last], &self.lines[pair[1].first]);
@@ -530,7 +543,6 @@ impl<'a> Judge<'a> {
                     .add("not in the order in which it happened", text);
             }
         }
-        marks
     }
 
     /// What may be merged, by object and type.
