@@ -163,6 +163,12 @@ impl FileTable {
 }
 
 impl KnownFile {
+    /// The names that it is not known to have lost, and the last one, lost or not.
+    pub fn names(&self) -> impl Iterator<Item = (NodeId, &[u8])> {
+        let also = self.also.as_deref().map(|(dir, name)| (*dir, &**name));
+        std::iter::once((self.dir, &*self.name)).chain(also)
+    }
+
     fn release(self, tree: &mut DirTree) {
         tree.release(self.dir);
         if let Some(also) = self.also {

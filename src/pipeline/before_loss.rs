@@ -4,39 +4,51 @@
 //! what happened behind a loss may be told in front of it, without the rename that says under which name. It is left
 //! out, as that rename is: the GAP stands for both.
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::Pipeline;
 use super::expand;
 use super::locate::Location;
 use super::returns::Spot;
-use super::window::{Object, Rec, Window};
+use super::window::{At, Object, Rec, Window};
 use crate::fid_parser::bits;
 
 /// Which names the records in front of a loss take away.
 #[derive(Debug, Default)]
 pub(super) struct BeforeLoss {
-    /// Objects of which a name is removed.
-    removed: HashSet<Object>,
-    /// Names that objects get by a rename.
-    taken: HashMap<Spot, SmallVec<[Object; 1]>>,
+    /// Objects of which a name is removed, and which.
+    removed: HashMap<Object, SmallVec<[Spot; 1]>>,
+    /// What each name is given to last.
+    given: HashMap<Spot, Object>,
 }
 
 impl BeforeLoss {
     /// To be asked when all in front of the loss was read, and none of it told.
     pub(super) fn of(window: &Window) -> Self {
         let mut names = Self::default();
+        let spot = |at: At| (at.dir, window.name(at.name).into());
         for rec in &window.recs {
-            if rec.mask & bits::DELETE != 0 && rec.at.is_some() {
-                names.removed.insert(rec.object);
+            let given = if rec.mask & bits::RENAME != 0 {
+                rec.to
+            } else {
+                rec.at.filter(|_| rec.mask & bits::CREATE != 0)
+            };
+            if let Some(at) = given {
+                names.given.insert(spot(at), rec.object);
             }
-            if let (Some(to), true) = (rec.to, rec.mask & bits::RENAME != 0) {
-                let spot = (to.dir, window.name(to.name).into());
-                names.taken.entry(spot).or_default().push(rec.object);
+            if let Some(at) = rec.at.filter(|_| rec.mask & bits::DELETE != 0) {
+                names.removed.entry(rec.object).or_default().push(spot(at));
             }
         }
         names
+    }
+
+    /// Whether an object is known to have lost a name.
+    fn has_lost(&self, object: Object, name: &Spot) -> bool {
+        let removed = self.removed.get(&object);
+        removed.is_some_and(|removed| removed.contains(name))
+            || self.given.get(name).is_some_and(|other| *other != object)
     }
 }
 
@@ -48,7 +60,7 @@ impl Pipeline {
             return 0;
         }
         let mut lost = 0;
-        if late & bits::MOVE_SELF != 0 && !self.is_renamed(rec.object) {
+        if late & bits::MOVE_SELF != 0 && !self.is_renamed_by(rec) {
             lost |= bits::MOVE_SELF;
         }
         if late & bits::DELETE_SELF != 0 && !self.says_how_it_ended(rec.object, location) {
@@ -58,31 +70,41 @@ impl Pipeline {
         lost
     }
 
-    fn is_renamed(&self, object: Object) -> bool {
-        match object {
-            Object::File(file) => self.window.files[file as usize].is_renamed,
-            Object::Dir(dir) => self.window.dir_moves.contains_key(&dir),
+    /// Whether the rename of a MOVE_SELF was read, too.
+    fn is_renamed_by(&self, rec: &Rec) -> bool {
+        let is_it = |rename: &Rec| {
+            rename.mask & bits::RENAME != 0
+                && rename.pid == rec.pid
+                && !expand::is_over_before(&self.window, rename, rec)
+        };
+        match rec.object {
+            Object::File(file) => self.window.records_of(file).any(is_it),
+            Object::Dir(dir) => {
+                let renames = self.window.dir_moves.get(&dir).into_iter().flatten();
+                renames.map(|at| &self.window.recs[*at as usize]).any(is_it)
+            }
             Object::None => true,
         }
     }
 
-    /// Whether what was read says by which name an object ended: it was removed, or something took its place.
+    /// Whether what was read says how an object ended: each name that is known of it was removed, or given to another.
     fn says_how_it_ended(&self, object: Object, location: Option<&Location>) -> bool {
-        let had_lost_its_name = match object {
-            Object::File(file) => self.last_seen(file).is_some_and(|seen| seen.is_lost),
-            Object::Dir(_) | Object::None => false,
+        let names = match object {
+            Object::File(file) => self.names_of(file),
+            Object::Dir(dir) => Some(self.spot(dir).into_iter().collect()),
+            Object::None => return true,
         };
-        if had_lost_its_name || self.before_loss.removed.contains(&object) {
+        let Some(names) = names else {
+            // It had lost them before.
             return true;
-        }
-        let spot = match location {
-            Some(Location::Itself(dir)) => self.spot(*dir),
-            Some(location) => self
-                .entry_of(location)
-                .map(|(dir, name)| (dir, name.into())),
-            None => None,
         };
-        let takers = spot.and_then(|spot| self.before_loss.taken.get(&spot));
-        takers.is_some_and(|takers| takers.iter().any(|taker| *taker != object))
+        if names.is_empty() {
+            let entry = location.and_then(|location| self.entry_of(location));
+            let spot = entry.map(|(dir, name)| (dir, name.into()));
+            return spot.is_some_and(|spot| self.before_loss.has_lost(object, &spot));
+        }
+        names
+            .iter()
+            .all(|name| self.before_loss.has_lost(object, name))
     }
 }

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::Pipeline;
 use super::locate::Location;
+use super::returns::Spot;
 use super::window::At;
 use crate::dir_cache::files::KnownFile;
 
@@ -105,6 +106,20 @@ impl Pipeline {
             is_lost,
             unnamed_until,
         })
+    }
+
+    /// The names that are known of a file; `None` when it has lost all that were.
+    pub(super) fn names_of(&self, number: u32) -> Option<SmallVec<[Spot; 2]>> {
+        let file = &self.window.files[number as usize];
+        let Some(brief) = file.brief else {
+            let Some(known) = self.files.find(&file.key) else {
+                return Some(SmallVec::new());
+            };
+            let names = known.names().map(|(dir, name)| (dir, name.into()));
+            return (!known.is_lost).then(|| names.collect());
+        };
+        let names = std::iter::once(brief.at).chain(brief.also);
+        (!brief.is_lost).then(|| names.map(|at| self.spot_of(at)).collect())
     }
 
     /// A file went from one place, and was seen at another since.

@@ -160,7 +160,8 @@ fn all_moved(window: &Window, end: usize) -> Vec<Moved> {
                 let spot = Some(view.spot_of_delete(index)).filter(|spot| spot.rec > index);
                 moved.extend(spot.map(|spot| Moved {
                     spot,
-                    rank: 2,
+                    // What has another name has not ended.
+                    rank: if spot.behind { 2 } else { 0 },
                     rec: index,
                     bits: bits::DELETE,
                     is_exact: view.is_own_end(rec, spot),
@@ -303,11 +304,20 @@ impl View<'_> {
                 continue;
             }
             let back = later.mask & bits::RENAME != 0 && self.is_at(later.to, place);
-            if back
+            if later.mask & bits::CREATE != 0 {
+                // A file gets one more name while it has one.
+                spot = Spot {
+                    rec: index,
+                    behind: later.mask & bits::DELETE == 0,
+                };
+            } else if back
                 || later.mask & bits::RENAME == 0
                     && (later.at.is_none() || self.is_at(later.at, place))
             {
-                spot.rec = index;
+                spot = Spot {
+                    rec: index,
+                    behind: true,
+                };
             }
         }
         spot

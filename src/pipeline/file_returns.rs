@@ -52,13 +52,20 @@ impl Pipeline {
         let Some(back) = self.window.files[number as usize].came_back_by else {
             return;
         };
+        if rec.at.is_some() && rec.mask & bits::CREATE != 0 {
+            // From here on it has several names, and none of them says where another is.
+            self.window.files[number as usize].came_back_by = None;
+            return;
+        }
         let shown = if rec.at.is_some() {
             Some(rec).filter(|rec| rec.mask & SAYS_WHERE != 0)
         } else {
             // This one may be told behind its place; what shows more has not been told yet.
-            let shows = |rec: &&Rec| rec.mask & SAYS_WHERE != 0 && rec.place > back;
-            let mut later = self.window.later_of_same(rec).map(|(_, later)| later);
-            later.find(shows)
+            let later = self.window.later_of_same(rec).map(|(_, later)| later);
+            let later = later.filter(|later| later.place > back);
+            // What is made under another name is one more, and its removal shows nothing.
+            let mut later = later.take_while(|later| later.mask & bits::CREATE == 0);
+            later.find(|later| later.mask & SAYS_WHERE != 0)
         };
         if let Some(is) = shown.and_then(|rec| rec.at) {
             self.tell_hidden_file_move(number, is, deed.wall, sink);

@@ -282,9 +282,6 @@ impl Pipeline {
                 u64::MAX
             };
             let end = self.settle(now, probe);
-            if !self.behind_loss.is_empty() {
-                self.before_loss = BeforeLoss::of(&self.window);
-            }
             self.tell_given_up(end, sink);
             self.tell_until(end, probe, sink);
             if !self.window.is_empty() {

@@ -8,14 +8,16 @@ use super::select;
 use super::window::{Object, Rec, Window};
 use crate::fid_parser::bits;
 
-/// Whether a record may carry an invented name; a real file can be called like that too.
+/// Whether a record may carry an invented name; a real file can be called like that too. What is made, renamed or
+/// removed has a name.
 pub(super) fn is_suspect(window: &Window, rec: &Rec) -> bool {
-    let unnamed = rec.mask & (bits::CREATE | bits::RENAME | bits::ONDIR) == 0
-        && matches!(rec.object, Object::File(_));
+    let unnamed = rec.mask & NAMED == 0 && matches!(rec.object, Object::File(_));
     let name = rec.at.filter(|_| unnamed).map(|at| window.name(at.name));
     name.and_then(|name| name.strip_prefix(b"#"))
         .is_some_and(|rest| !rest.is_empty() && rest.iter().all(u8::is_ascii_digit))
 }
+
+const NAMED: u64 = bits::CREATE | bits::RENAME | bits::DELETE | bits::ONDIR;
 
 impl Pipeline {
     /// The real place of a file that was reported under an invented name; `None` when it has none.

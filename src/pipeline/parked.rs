@@ -82,12 +82,23 @@ impl Replaced {
         self.places.retain(|place| place.pid != pid);
     }
 
-    /// Takes note of an object whose link count changed, or that ended, by that process.
-    pub(super) fn bind(&mut self, pid: u32, object: HandleKey) {
-        let place = self.places.iter_mut().find(|place| place.pid == pid);
-        if let Some(place) = place.filter(|place| place.moved != object) {
-            place.object.get_or_insert(object);
+    /// Takes note of an object whose link count changed, or that ended, by that process; says which name a rename
+    /// has taken from it, if that is news.
+    pub(super) fn bind(&mut self, pid: u32, object: HandleKey) -> Option<(NodeId, &[u8])> {
+        let place = self.places.iter_mut().find(|place| place.pid == pid)?;
+        if place.moved == object || place.object.is_some() {
+            return None;
         }
+        place.object = Some(object);
+        Some((place.dir, &place.name))
+    }
+
+    /// An object was renamed by that process, and nothing was told of one that it replaced: that would have come before.
+    pub(super) fn moved(&mut self, pid: u32, object: HandleKey) {
+        let is_over = |place: &ReplacedPlace| {
+            place.pid == pid && place.moved == object && place.object.is_none()
+        };
+        self.places.retain(|place| !is_over(place));
     }
 
     /// Where an object was that a rename of that process replaced, when a record with this mask tells of it.

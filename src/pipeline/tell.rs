@@ -1,5 +1,6 @@
 //! Tells one step: where it was, for whom it is logged, and what it changes in the tree.
 
+use super::before_loss::BeforeLoss;
 use super::enrich::Told;
 use super::expand::{self, Step};
 use super::found::Found;
@@ -71,6 +72,9 @@ impl Pipeline {
         if self.settings.legacy {
             self.window.attach_files();
         }
+        if !self.behind_loss.is_empty() {
+            self.before_loss = BeforeLoss::of(&self.window);
+        }
         for step in expand::order(&self.window, end) {
             self.tell(step, probe, sink);
         }
@@ -95,8 +99,9 @@ impl Pipeline {
             if step.bits & bits::CREATE != 0 {
                 self.tell_unseen_leave(&rec, deed, sink);
             }
-            if deed.is_dir && step.bits & bits::DELETE != 0 {
+            if let (Object::Dir(dir), true) = (rec.object, step.bits & bits::DELETE != 0) {
                 self.tell_unseen_move(&rec, deed, sink);
+                self.adrift.set(dir, false);
             }
             self.tell_kinds(&rec, step, deed, probe, sink);
         }
@@ -139,8 +144,21 @@ impl Pipeline {
         let kinds = step.bits & !self.bits_behind_loss(rec, location.as_ref());
         if let (Object::File(number), None, true) = (rec.object, rec.at, kinds & bits::ATTRIB != 0)
         {
+            let Self {
+                files,
+                tree,
+                window,
+                replaced,
+                ..
+            } = self;
+            let key = window.files[number as usize].key;
+            if let Some((dir, name)) = replaced.bind(rec.pid, key) {
+                files.lose(tree, &key, dir, name);
+            }
+        } else if let (Object::File(number), None, bits::MOVE_SELF) = (rec.object, rec.at, rec.mask)
+        {
             let key = self.window.files[number as usize].key;
-            self.replaced.bind(rec.pid, key);
+            self.replaced.moved(rec.pid, key);
         }
         let (mut deed, kinds, paths) = self.true_deed(rec, kinds, location.as_ref(), deed);
         let Some(location) = paths.map(Location::Paths).or(location) else {
@@ -433,14 +451,12 @@ impl Pipeline {
         let (filter, group) = (rule.size, rule.group);
         if !wanted {
             self.counts.left_out.types += 1;
-            // Remembered all the same: a later record may carry the handle only.
-            if let (Object::File(number), Some(at)) = (rec.object, seen) {
-                self.see_file(number, at);
-            }
+            self.remember(rec, seen);
             return;
         }
         if !self.is_in_group(kind, deed, group) {
             self.counts.left_out.group += 1;
+            self.remember(rec, seen);
             return;
         }
         let size = self.size(kind, rec, seen, path, probe);
@@ -449,6 +465,13 @@ impl Pipeline {
             return;
         }
         self.write(kind, hit, path, other, size, deed, sink);
+    }
+
+    /// Remembers where a file is of which nobody is told: a later record may carry its handle only.
+    fn remember(&mut self, rec: &Rec, seen: Option<At>) {
+        if let (Object::File(number), Some(at)) = (rec.object, seen) {
+            self.see_file(number, at);
+        }
     }
 
     #[expect(

@@ -170,6 +170,15 @@ fn a_move_whose_rename_was_lost_is_lost_with_it() {
         assert_eq!(count("MOVE_SELF"), told, "{lines:?}");
         assert_eq!(count("ATTRIB"), 1, "{lines:?}");
     }
+    // The rename that was read is another one.
+    let records = [
+        rename(0, Q, ("top", "f"), ("top", "g"), "F"),
+        alone(bits::MOVE_SELF, Q, "F"),
+        alone(bits::ATTRIB | bits::MOVE_SELF, P, "F"),
+        entry(bits::CREATE, P, "top", "h", "F"),
+    ];
+    let lines = to_and_fro().step(vec![batch(records.concat()), lost(1)]);
+    assert!(!lines.contains(&"MOVE_SELF /m/g p".to_owned()), "{lines:?}");
 }
 
 #[test]
@@ -178,7 +187,7 @@ fn an_end_whose_removal_was_lost_is_lost_with_it() {
     let end = |mask| alone(mask | bits::DELETE_SELF, P, "F");
     let merged = || end(bits::MOVE_SELF | bits::ATTRIB);
     let removal = entry(bits::DELETE, P, "top", "g", "F");
-    let cases: [(&[Vec<u8>], &[&str]); 5] = [
+    let cases: [(&[Vec<u8>], &[&str]); 6] = [
         // It may have had any name by then.
         (&[moved("f", "g", "F"), merged()], &["MOVE_SELF /m/g p"]),
         (
@@ -194,6 +203,11 @@ fn an_end_whose_removal_was_lost_is_lost_with_it() {
         (
             &[moved("f", "g", "F"), merged(), moved("s", "g", "S")],
             &["MOVE_SELF /m/g p", "ATTRIB /m/g p", "DELETE_SELF /m/g p"],
+        ),
+        // What had its name before took nothing from it.
+        (
+            &[moved("s", "g", "S"), moved("f", "g", "F"), merged()],
+            &["MOVE_SELF /m/g p"],
         ),
         // Nothing was added to it.
         (&[end(0)], &["DELETE_SELF /m/f p"]),
@@ -439,4 +453,52 @@ fn where_something_is_behind_a_loss_says_nothing_of_what_was_before_it() {
     let go = |from, to| rename(0, P, ("top", from), ("top", to), "f");
     let told = bench.read(&[go("a", "b"), go("b", "a")]);
     assert_eq!(told[4..], ["LOST Some(1)"]);
+}
+
+#[test]
+fn an_end_in_front_of_a_loss_is_told_on_older_kernels_too() {
+    let mut bench = Bench::speaking(true, &[("_global", "/m", true, &["all"])]);
+    let removal = event(bits::DELETE, P, &[info_fid(2, FSID, b"top", Some(b"f"))]);
+    let end = alone(bits::ATTRIB | bits::DELETE_SELF, P, "F");
+    assert_eq!(
+        bench.step(vec![batch([end, removal].concat()), lost(1)]),
+        [
+            "ATTRIB /m/f p",
+            "DELETE_SELF /m/f p",
+            "DELETE /m/f p",
+            "LOST Some(1)"
+        ]
+    );
+}
+
+#[test]
+fn the_removal_of_one_of_two_names_is_no_end_in_front_of_a_loss() {
+    let mut bench = to_and_fro();
+    bench.read(&[entry(bits::CREATE, P, "top", "f", "F")]);
+    let records = [
+        alone(bits::ATTRIB | bits::DELETE_SELF, P, "F"),
+        entry(bits::CREATE | bits::DELETE, P, "top", "l", "F"),
+    ];
+    let told = bench.step(vec![batch(records.concat()), lost(1)]);
+    assert!(
+        !told.iter().any(|line| line.starts_with("DELETE_SELF")),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn what_was_removed_left_its_place_by_no_rename() {
+    let mut bench = to_and_fro();
+    bench.table.places.remove(&b"D"[..]);
+    let told = bench.read(&[
+        there(),
+        back(),
+        alone(bits::DELETE_SELF | bits::ONDIR, P, "D"),
+        entry(bits::DELETE | bits::ONDIR, P, "top", "a", "D"),
+        entry(bits::CREATE | bits::ONDIR, P, "top", "a", "E"),
+    ]);
+    assert_eq!(
+        told[4..],
+        ["DELETE_SELF /m/a p ?", "DELETE /m/a p", "CREATE /m/a p"]
+    );
 }

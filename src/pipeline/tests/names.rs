@@ -243,3 +243,83 @@ fn a_rename_over_nothing_gives_its_name_to_no_other_file() {
         assert_eq!(is_told, between.len() == 2, "{told:?}");
     }
 }
+
+#[test]
+fn what_comes_behind_the_move_of_what_was_renamed_was_not_replaced_by_it() {
+    let mut bench = Bench::everything();
+    let told = bench.read(&[
+        rename(0, P, ("top", "new"), ("top", "name"), "moved"),
+        alone(bits::MOVE_SELF, P, "moved"),
+        alone(bits::ATTRIB | bits::DELETE_SELF, P, "other"),
+    ]);
+    assert_eq!(told[2..], ["MOVE_SELF /m/name p"]);
+    assert_eq!(
+        bench.read(&[entry(bits::DELETE, P, "top", "x", "other")]),
+        ["ATTRIB /m/x p", "DELETE_SELF /m/x p", "DELETE /m/x p"]
+    );
+}
+
+#[test]
+fn a_name_that_a_rename_took_does_not_come_back() {
+    let mut bench = Bench::everything();
+    bench.read(&[entry(bits::CREATE, P, "top", "f", "F")]);
+    bench.read(&[
+        alone(bits::ATTRIB, P, "F"),
+        entry(bits::CREATE, P, "top", "bak", "F"),
+    ]);
+    bench.read(&[
+        rename(0, P, ("top", "tmp"), ("top", "f"), "S"),
+        alone(bits::ATTRIB, P, "F"),
+    ]);
+    bench.read(&[
+        alone(bits::ATTRIB, P, "F"),
+        entry(bits::DELETE, P, "top", "bak", "F"),
+    ]);
+    assert_eq!(
+        bench.read(&[alone(bits::DELETE_SELF, Q, "F")]),
+        ["DELETE_SELF /m/bak q"]
+    );
+}
+
+#[test]
+fn a_file_gets_another_name_before_it_loses_the_first() {
+    let made = || {
+        entry(
+            bits::CREATE | bits::CLOSE_WRITE | bits::DELETE,
+            P,
+            "top",
+            "tmp",
+            "F",
+        )
+    };
+    assert_eq!(
+        Bench::everything().read(&[
+            made(),
+            alone(bits::ATTRIB, P, "F"),
+            entry(bits::CREATE, P, "top", "final", "F"),
+        ]),
+        [
+            "CREATE /m/tmp p",
+            "CLOSE_WRITE /m/tmp p",
+            "ATTRIB /m/tmp p",
+            "CREATE /m/final p",
+            "DELETE /m/tmp p",
+        ]
+    );
+    assert_eq!(
+        Bench::everything().read(&[
+            made(),
+            alone(bits::ATTRIB | bits::DELETE_SELF, P, "F"),
+            entry(bits::CREATE | bits::DELETE, P, "top", "final", "F"),
+        ]),
+        [
+            "CREATE /m/tmp p",
+            "CLOSE_WRITE /m/tmp p",
+            "CREATE /m/final p",
+            "DELETE /m/tmp p",
+            "ATTRIB /m/final p",
+            "DELETE_SELF /m/final p",
+            "DELETE /m/final p",
+        ]
+    );
+}

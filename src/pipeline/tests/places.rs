@@ -319,6 +319,17 @@ fn a_file_that_went_there_and_back_and_there_again_is_found_out() {
             "MOVED_TO /m/d p <> /m/b"
         ]
     );
+    let told = bench(false).read(&[
+        go("a", "b"),
+        alone(bits::MOVE_SELF | bits::ATTRIB, P, "f"),
+        go("b", "a"),
+        entry(bits::CREATE | bits::DELETE, P, "top", "b", "f"),
+    ]);
+    assert_eq!(
+        told.iter().filter(|line| line.contains("MOVED")).count(),
+        4,
+        "{told:#?}"
+    );
 }
 
 #[test]

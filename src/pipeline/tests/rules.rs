@@ -328,3 +328,14 @@ fn mount_points_move_with_the_directories_above_them() {
     let lines = bench.read(&[rename(bits::ONDIR, P, ("top", "d"), ("top", "e"), "D")]);
     assert!(!lines.contains(&"MOUNTS".to_owned()), "{lines:?}");
 }
+
+#[test]
+fn what_is_removed_had_a_name() {
+    let mut bench = Bench::everything();
+    let end = alone(bits::ATTRIB | bits::DELETE_SELF, P, "f");
+    assert_eq!(bench.read(&[end]), [""; 0]);
+    assert_eq!(
+        bench.read(&[entry(bits::DELETE, P, "top", "#12", "f")]),
+        ["ATTRIB /m/#12 p", "DELETE_SELF /m/#12 p", "DELETE /m/#12 p"]
+    );
+}

@@ -212,3 +212,27 @@ fn lost_process_records_are_told_with_their_time() {
         "{lines:?}"
     );
 }
+
+#[test]
+fn what_others_removed_is_told_where_a_member_ends_it() {
+    let mut bench = Bench::watching(&[("nginx", "/m", true, &["all"])]);
+    let mut procs = vec![record(1, P, ProcChange::Fork { ppid: 1, thread: 1 })];
+    procs.extend(exec(2, P, "nginx"));
+    let made = entry(bits::CREATE, Q, "top", "f", "F");
+    assert_eq!(read(&mut bench, procs, &[made]), [""; 0]);
+    let later = |from, records: &[Vec<u8>]| Batch {
+        from,
+        mono: from + 1,
+        ..batch(records.concat())
+    };
+    let removed = [
+        alone(bits::ATTRIB, Q, "F"),
+        entry(bits::DELETE, Q, "top", "f", "F"),
+    ];
+    assert_eq!(bench.step(vec![later(1000, &removed)]), [""; 0]);
+    let ended = [alone(bits::DELETE_SELF, P, "F")];
+    assert_eq!(
+        bench.step(vec![later(2000, &ended)]),
+        ["nginx: DELETE_SELF /m/f p"]
+    );
+}
