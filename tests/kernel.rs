@@ -119,6 +119,8 @@ fn main() -> ExitCode {
     if jobs::is_worker() || chaos::is_one_of_it() {
         return ExitCode::SUCCESS;
     }
+    // Others must be able to read what tests make for them, whoever starts these.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let mut arguments = Arguments::from_args();
     if arguments.test_threads.is_none() {
         // One: a program started by another thread inherits, until its exec, the files that this one

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::Suite;
 use crate::gate::cost::cost;
-use crate::ground::{Fs, Ground, sh};
+use crate::ground::{Fs, Ground, sh, unmount};
 use crate::recorder::{Home, Recorder};
 use crate::wait::{PATIENCE, let_pass, until};
 
@@ -308,20 +308,6 @@ fn follows_mounts() {
 
 /// The daemon looks for the places of its rules after each change of the mounts, and holds a directory for as long
 /// as it looks at it; then the kernel calls the mount busy.
-fn unmount(point: &Path) {
-    let gone = || {
-        let done = Command::new("umount").arg(point).output().unwrap();
-        let said = String::from_utf8_lossy(&done.stderr).into_owned();
-        assert!(done.status.success() || said.contains("busy"), "{said}");
-        done.status.success().then_some(())
-    };
-    assert!(
-        until(PATIENCE, gone).is_some(),
-        "{} stays busy",
-        point.display()
-    );
-}
-
 fn follows_a_reload() {
     let scene = Scene::set(Fs::Tmpfs);
     let recorder = scene.start();

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::wait::{PATIENCE, until};
+
 const PREFIX: &str = "fsmon-kernel.";
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -244,4 +246,19 @@ fn end_processes_of(dir: &Path) {
             rustix::process::kill_process(id, rustix::process::Signal::KILL).ok();
         }
     }
+}
+
+/// Unmounts what a daemon may look at just now.
+pub(crate) fn unmount(point: &Path) {
+    let gone = || {
+        let done = Command::new("umount").arg(point).output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.success() || said.contains("busy"), "{said}");
+        done.status.success().then_some(())
+    };
+    assert!(
+        until(PATIENCE, gone).is_some(),
+        "{} stays busy",
+        point.display()
+    );
 }

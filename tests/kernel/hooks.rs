@@ -117,19 +117,19 @@ fn unruly() {
         rule(
             "leaves",
             &format!("\"sleep 300 & echo $! > {at}/leaves; echo left\""),
-            "hook_timeout = \"700ms\"",
+            "hook_timeout = \"5s\"",
         ),
         rule(
             "hangs",
             &format!(
                 "\"trap '' TERM; sleep 300 & echo $! > {at}/child; echo $$ > {at}/hangs; while true; do wait; done\""
             ),
-            "hook_timeout = \"500ms\"",
+            "hook_timeout = \"4s\"",
         ),
         rule(
             "nobodys",
             &format!("\"sleep 300 & echo $! > {at}/nobodys-child; echo $$ > {at}/nobodys; wait\""),
-            "hook_timeout = \"500ms\"\nhook_user = \"nobody\"",
+            "hook_timeout = \"4s\"\nhook_user = \"nobody\"",
         ),
         // What it leaves behind belongs to nobody any more when it begins.
         rule(
@@ -170,8 +170,8 @@ fn unruly() {
     assert_eq!(home.journal_of("HOOK").len(), 7);
     for (rule, how) in [
         ("leaves", "exit 0"),
-        ("hangs", "killed after 500ms"),
-        ("nobodys", "killed after 500ms"),
+        ("hangs", "killed after 4s"),
+        ("nobodys", "killed after 4s"),
         ("escapes", "exit 0"),
         ("floods", "exit 0"),
         ("talks", "exit 0"),
@@ -183,7 +183,9 @@ fn unruly() {
     let failed = ended(&all, "none")["ended"].as_str().unwrap();
     assert!(failed.starts_with("could not be started: "), "{failed}");
     for pid in ["leaves", "child", "hangs", "nobodys-child", "nobodys"] {
-        assert!(is_gone(&notes.join(pid)), "{pid} still runs");
+        // Who is killed still needs a CPU to end.
+        let gone = until(PATIENCE, || is_gone(&notes.join(pid)).then_some(()));
+        assert!(gone.is_some(), "{pid} still runs");
     }
     let alerts = values(&home, "_alerts");
     assert_eq!(alerts.len(), 7, "{alerts:#?}");
@@ -412,10 +414,10 @@ fn end_together() {
     until(PATIENCE, || (with("begun").len() == 4).then_some(())).unwrap();
     let began = Instant::now();
     recorder.stop();
-    assert!(began.elapsed() < PATIENCE / 10, "{:?}", began.elapsed());
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
     let all: Vec<PathBuf> = with("leader").into_iter().chain(with("child")).collect();
     assert_eq!(all.len(), 8, "one that waited was called at the end");
     let left = || all.iter().filter(|pid| !is_gone(pid)).count();
-    let gone = until(PATIENCE / 10, || (left() == 0).then_some(()));
+    let gone = until(PATIENCE, || (left() == 0).then_some(()));
     assert!(gone.is_some(), "{} of 8 processes are left", left());
 }

@@ -171,7 +171,7 @@ fn full_disk() {
     churn::plan(&mut actor, &root, 2_000);
     // The daemon must have met the full disk before there is room again.
     recorder.says("No space left");
-    lines::read(&home.log_path("_global"));
+    home.log_meanwhile("_global");
     make_room(&home);
     recorder.settle("_global", &root);
     recorder.stop();

@@ -59,7 +59,7 @@ fn every_short_process_is_seen_whole() {
         let mut child = Command::new("/bin/true").spawn().unwrap();
         pids.push(child.id());
         child.wait().unwrap();
-        if n % 500 == 0 {
+        if n % 20 == 0 {
             feed.drain(&mut records);
         }
     }

@@ -119,10 +119,21 @@ impl Home {
         lines::read(&self.log_path(group))
     }
 
-    /// The lines of the journal.
+    /// The log of `group` while lines are written to it: each try on a full disk leaves a part of one for a moment.
+    pub(crate) fn log_meanwhile(&self, group: &str) -> Vec<Line> {
+        let whole = until(PATIENCE, || {
+            let bytes = fs::read(self.log_path(group)).unwrap();
+            bytes.ends_with(b"\n").then_some(bytes)
+        });
+        lines::parse(&whole.expect("whole lines"))
+    }
+
+    /// The lines of the journal, whole ones: it may be read while it is written.
     pub(crate) fn journal(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.log_dir().join("journal.jsonl")).unwrap_or_default();
-        text.lines()
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole
+            .lines()
             .map(|line| serde_json::from_str(line).expect(line))
             .collect()
     }
@@ -306,12 +317,14 @@ impl Recorder {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
-    /// Sum of voluntary context switches of all its threads: each return from a wait counts.
+    /// Sum of voluntary context switches of all its threads but the one that reads what others do: each return from a
+    /// wait counts.
     pub(crate) fn wake_ups(&self) -> u64 {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
         tasks
             .flatten()
             .filter_map(|task| fs::read_to_string(task.path().join("status")).ok())
+            .filter(|text| !text.starts_with("Name:\tfeed\n"))
             .filter_map(|text| {
                 let line = text
                     .lines()

@@ -5,15 +5,15 @@ mod disk;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::Signal;
+use rustix::time::{ClockId, Timespec, clock_settime};
 use serde_json::Value;
 
 use crate::Suite;
 use crate::flood;
-use crate::ground::{Fs, Ground, sh};
+use crate::ground::{Fs, Ground, sh, unmount};
 use crate::recorder::{Home, Recorder, tell};
 use crate::wait::{PATIENCE, until};
 use crate::workers::together;
@@ -22,7 +22,7 @@ pub(crate) fn list(suite: &mut Suite) {
     suite.one("verify_clean_day", clean_day);
     suite.one("verify_overflow_and_two_gaps", two_gaps);
     suite.one("verify_kill_9", killed);
-    suite.alone("verify_clock_step", &["date"], clock_step);
+    suite.alone("verify_clock_step", &[], clock_step);
     suite.one("verify_edited_journal", edited);
     suite.one("verify_cut_journal", cut);
     suite.one("verify_cut_journal_under_the_daemon", cut_while_it_runs);
@@ -246,29 +246,29 @@ struct Step {
 }
 
 impl Step {
+    fn set(&self, off: i64) {
+        let now = self.real + self.since.elapsed();
+        let time = Timespec {
+            tv_sec: now.as_secs().cast_signed() + off,
+            tv_nsec: now.subsec_nanos().into(),
+        };
+        clock_settime(ClockId::Realtime, time).unwrap();
+    }
+
     fn by(seconds: i64) -> Self {
         let step = Self {
             real: SystemTime::now().duration_since(UNIX_EPOCH).unwrap(),
             since: Instant::now(),
         };
-        set_clock(step.real.as_secs_f64() + seconds as f64);
+        step.set(seconds);
         step
     }
 }
 
 impl Drop for Step {
     fn drop(&mut self) {
-        set_clock((self.real + self.since.elapsed()).as_secs_f64());
+        self.set(0);
     }
-}
-
-fn set_clock(seconds: f64) {
-    let set = Command::new("date")
-        .arg("-s")
-        .arg(format!("@{seconds:.6}"))
-        .output()
-        .unwrap();
-    assert!(set.status.success(), "{}", tell(&set));
 }
 
 fn clock_step() {
@@ -506,7 +506,7 @@ fn weak_mount() {
     };
     sh(&["mount", "-t", "ramfs", "fsmon-test"], &[&point]);
     assert_eq!(told("SHORT")["path"], point.to_str().unwrap());
-    sh(&["umount"], &[&point]);
+    unmount(&point);
     told("WHOLE");
     recorder.stop();
     let answer = scene.verify(&[]);
@@ -548,9 +548,9 @@ fn logs_of_others() {
         .set_len(0)
         .unwrap();
     scene.record(&mut recorder, "5");
+    recorder.stop();
     let changes = scene.home.journal_of("LOG");
     assert_eq!(changes.last().unwrap()["how"], "cut");
-    recorder.stop();
     assert_eq!(scene.verify(&[])["complete"], false);
     // And while nobody records.
     fs::remove_file(&log).unwrap();

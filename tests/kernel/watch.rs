@@ -341,7 +341,7 @@ fn selects() {
         "--types",
         "delete",
         "--seconds",
-        "2",
+        "4",
     ];
     let mut program = home.command(&words);
     let mut child = program
@@ -371,7 +371,7 @@ fn stuck() {
     let home = Home::new(&ground);
     for way in ["seconds", "signal"] {
         let more: &[&str] = if way == "seconds" {
-            &["--seconds", "2"]
+            &["--seconds", "4"]
         } else {
             &[]
         };

@@ -146,16 +146,21 @@ pub(crate) fn keep(words: &[String]) {
         let (gate, told, says) = (Arc::clone(&gate), Arc::clone(&told), Arc::clone(&says));
         thread::spawn(move || {
             for one in from_pump {
-                if let Told::Asked(question) = &one {
+                let asked = match &one {
+                    Told::Asked(question) => Some((question.id, question.rules[0].rule)),
+                    _ => None,
+                };
+                // Whoever it is about goes on as soon as it is decided, and may look here.
+                told.lock().unwrap().push(one);
+                if let Some((id, rule)) = asked {
                     let refused_by = match says.load(Ordering::Relaxed) {
                         NEVER => None,
                         PASS => Some(None),
-                        _ => Some(Some(question.rules[0].rule)),
+                        _ => Some(Some(rule)),
                     };
-                    let refusal = refused_by.and_then(|by| gate.decide(question.id, by));
+                    let refusal = refused_by.and_then(|by| gate.decide(id, by));
                     told.lock().unwrap().extend(refusal.map(Told::Refused));
                 }
-                told.lock().unwrap().push(one);
             }
         })
     };

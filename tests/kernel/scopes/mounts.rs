@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{Scene, short, write};
 use crate::Suite;
-use crate::ground::{Fs, sh};
+use crate::ground::{Fs, sh, unmount};
 use crate::wait::{PATIENCE, until};
 
 pub(super) fn list(suite: &mut Suite) {
@@ -85,7 +85,7 @@ fn mounted_later(kind: Fs) {
         lines.contains(&"CREATE /in/mnt/dir/file".to_owned()),
         "{lines:?}"
     );
-    sh(&["umount"], &[&at]);
+    unmount(&at);
     recorder.settle("_global", &scene.marks);
     write(&elsewhere.join("no longer below"));
     write(&scene.root.join("in/below"));
