@@ -70,7 +70,7 @@ impl Load {
             Self::Flood => (12_500, 2_500),
             Self::FloodBig => (75_000, 10_000),
             Self::Git => (8, 2),
-            Self::Tar => (12, 1),
+            Self::Tar => (36, 1),
             Self::Cargo => (1, 1),
         };
         if quick { short } else { full }
