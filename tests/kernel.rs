@@ -55,6 +55,8 @@ mod layers;
 mod life;
 #[path = "kernel/lines.rs"]
 mod lines;
+#[path = "kernel/links.rs"]
+mod links;
 #[path = "kernel/live.rs"]
 mod live;
 #[path = "kernel/logs.rs"]
@@ -135,6 +137,7 @@ fn main() -> ExitCode {
     nasty::list(&mut suite);
     edges::list(&mut suite);
     kinds::list(&mut suite);
+    links::list(&mut suite);
     scopes::list(&mut suite);
     groups::list(&mut suite);
     who::list(&mut suite);

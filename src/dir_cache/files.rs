@@ -28,8 +28,12 @@ pub struct KnownFile {
     /// Until when its last removal may have happened; 0 if that was no later than other things of which is told.
     pub unnamed_until: u64,
     /// Where it was last seen before, if it is not known to have lost that name.
-    also: Option<Box<(NodeId, Box<[u8]>)>>,
+    also: Option<Box<Name>>,
+    /// The name that it has lost last, where it had another one. Who opened it by that goes on naming it so.
+    left: Option<Box<Name>>,
 }
+
+type Name = (NodeId, Box<[u8]>);
 
 /// Files by their handle.
 #[derive(Debug)]
@@ -73,12 +77,15 @@ impl FileTable {
     }
 
     /// Notes that the file was seen as `name` in `dir`, and returns what is known of it.
+    ///
+    /// A name that it has lost comes back only when it `is_stated`: as it is made, renamed or removed.
     pub fn see(
         &mut self,
         tree: &mut DirTree,
         key: &HandleKey,
         dir: NodeId,
         name: &[u8],
+        is_stated: bool,
     ) -> &mut KnownFile {
         let mut kept = None;
         if self.is_young_full() && !self.young.contains_key(key) {
@@ -100,24 +107,30 @@ impl FileTable {
                         is_lost: false,
                         unnamed_until: 0,
                         also: None,
+                        left: None,
                     }
                 }))
             }
         };
+        if file.has_left(dir, name) {
+            if !is_stated {
+                return file;
+            }
+            let left = file.left.take();
+            forget(tree, left);
+        }
         let is_lost = std::mem::take(&mut file.is_lost);
         file.unnamed_until = 0;
         if file.dir != dir || *file.name != *name {
             tree.retain(dir);
             let before = std::mem::replace(&mut file.name, name.into());
-            let before = (std::mem::replace(&mut file.dir, dir), before);
+            let before = Box::new((std::mem::replace(&mut file.dir, dir), before));
             let older = if is_lost {
-                Some(Box::new(before))
+                file.left.replace(before)
             } else {
-                file.also.replace(Box::new(before))
+                file.also.replace(before)
             };
-            if let Some(older) = older {
-                tree.release(older.0);
-            }
+            forget(tree, older);
         }
         file
     }
@@ -128,19 +141,19 @@ impl FileTable {
             return;
         };
         let is_lost = |of: NodeId, called: &[u8]| of == dir && called == name;
-        let Some(also) = &file.also else {
+        let Some(mut also) = file.also.take() else {
             file.is_lost |= is_lost(file.dir, &file.name);
             return;
         };
-        if is_lost(also.0, &also.1) {
-            tree.release(also.0);
-            file.also = None;
-        } else if is_lost(file.dir, &file.name)
-            && let Some(also) = file.also.take()
-        {
-            tree.release(file.dir);
-            (file.dir, file.name) = *also;
+        if is_lost(file.dir, &file.name) {
+            std::mem::swap(&mut file.dir, &mut also.0);
+            std::mem::swap(&mut file.name, &mut also.1);
+        } else if !is_lost(also.0, &also.1) {
+            file.also = Some(also);
+            return;
         }
+        let older = file.left.replace(also);
+        forget(tree, older);
     }
 
     /// Forgets all files.
@@ -169,11 +182,21 @@ impl KnownFile {
         std::iter::once((self.dir, &*self.name)).chain(also)
     }
 
+    fn has_left(&self, dir: NodeId, name: &[u8]) -> bool {
+        let left = self.left.as_deref();
+        left.is_some_and(|left| left.0 == dir && *left.1 == *name)
+    }
+
     fn release(self, tree: &mut DirTree) {
         tree.release(self.dir);
-        if let Some(also) = self.also {
-            tree.release(also.0);
-        }
+        forget(tree, self.also);
+        forget(tree, self.left);
+    }
+}
+
+fn forget(tree: &mut DirTree, name: Option<Box<Name>>) {
+    if let Some(name) = name {
+        tree.release(name.0);
     }
 }
 
@@ -191,8 +214,8 @@ mod tests {
             let file = files.find(&key).unwrap();
             (file.name.to_vec(), file.is_lost)
         };
-        files.see(&mut tree, &key, dir, b"one");
-        files.see(&mut tree, &key, dir, b"two");
+        files.see(&mut tree, &key, dir, b"one", true);
+        files.see(&mut tree, &key, dir, b"two", true);
         files.lose(&mut tree, &key, dir, b"two");
         assert_eq!(known(&files), (b"one".to_vec(), false));
         files.lose(&mut tree, &key, dir, b"other");
@@ -200,9 +223,31 @@ mod tests {
         files.lose(&mut tree, &key, dir, b"one");
         assert_eq!(known(&files), (b"one".to_vec(), true));
         // What is seen then is not one of two: the other is gone.
-        files.see(&mut tree, &key, dir, b"three");
+        files.see(&mut tree, &key, dir, b"three", true);
         files.lose(&mut tree, &key, dir, b"three");
         assert_eq!(known(&files), (b"three".to_vec(), true));
+    }
+
+    #[test]
+    fn a_name_that_was_lost_beside_another_comes_back_when_that_is_stated() {
+        let mut tree = DirTree::new(10, 0);
+        let dir = tree.intern(&HandleKey::new(0, 1, b"dir"));
+        let key = HandleKey::new(0, 1, b"file");
+        let mut files = FileTable::new(100);
+        let names = |file: &KnownFile| {
+            let names = file.names().map(|(_, name)| name.to_vec());
+            names.collect::<Vec<_>>()
+        };
+        files.see(&mut tree, &key, dir, b"one", true);
+        files.see(&mut tree, &key, dir, b"two", true);
+        files.lose(&mut tree, &key, dir, b"one");
+        let used = files.see(&mut tree, &key, dir, b"one", false);
+        assert_eq!(names(used), [b"two"]);
+        let linked = files.see(&mut tree, &key, dir, b"one", true);
+        assert_eq!(names(linked), [b"one", b"two"]);
+        let used = files.see(&mut tree, &key, dir, b"two", false);
+        assert_eq!(names(used), [b"two", b"one"]);
+        files.clear(&mut tree);
     }
 
     #[test]
@@ -212,8 +257,8 @@ mod tests {
         let mut files = FileTable::new(100);
         let key = |n: u32| HandleKey::new(0, 1, &n.to_le_bytes());
         for n in 0..1000 {
-            files.see(&mut tree, &key(n), dir, b"x").size = Some(u64::from(n));
-            files.see(&mut tree, &key(0), dir, b"kept");
+            files.see(&mut tree, &key(n), dir, b"x", true).size = Some(u64::from(n));
+            files.see(&mut tree, &key(0), dir, b"kept", true);
         }
         assert!(files.len() <= 101);
         assert_eq!(files.find(&key(0)).unwrap().size, Some(0));

@@ -7,8 +7,9 @@ use smallvec::SmallVec;
 
 use super::Pipeline;
 use super::locate::Location;
+use super::names_then::STATES_NAME;
 use super::returns::Spot;
-use super::window::At;
+use super::window::{At, WindowFile};
 use crate::dir_cache::files::KnownFile;
 
 /// What the table would know of a file that is gone.
@@ -31,10 +32,17 @@ pub(super) struct LastSeen {
 }
 
 impl Pipeline {
-    /// Notes that a file was seen at a place; `None` for one that is gone and was not known before.
-    pub(super) fn see_file(&mut self, number: u32, at: At) -> Option<&mut KnownFile> {
+    /// Notes that a file was seen at a place in a record with that mask; `None` for one that is gone and was not
+    /// known before.
+    ///
+    /// Who opened it by a name that is gone goes on using it by that name.
+    pub(super) fn see_file(&mut self, number: u32, at: At, mask: u64) -> Option<&mut KnownFile> {
         let file = &self.window.files[number as usize];
         let key = file.key;
+        let is_stated = mask & STATES_NAME != 0;
+        if file.brief.is_some() && !is_stated && self.has_left(file, at) {
+            return None;
+        }
         let brief = match file.brief {
             Some(brief) if self.window.is_same(brief.at, at) => Some(Brief {
                 is_lost: false,
@@ -68,7 +76,14 @@ impl Pipeline {
             window,
             ..
         } = self;
-        Some(files.see(tree, &key, at.dir, window.name(at.name)))
+        Some(files.see(tree, &key, at.dir, window.name(at.name), is_stated))
+    }
+
+    /// Whether the name that a record took from a file last is that one.
+    fn has_left(&self, file: &WindowFile, at: At) -> bool {
+        let by = file.unnamed_by.map(|by| &self.window.recs[by as usize]);
+        let left = by.and_then(|by| by.at);
+        left.is_some_and(|left| self.window.is_same(left, at))
     }
 
     /// What is known of a file, if that outlives the window.
@@ -178,7 +193,7 @@ impl Pipeline {
                 // and the second when this window is over.
                 window.files[number as usize].brief = None;
                 for at in [first, last] {
-                    files.see(tree, &key, at.dir, window.name(at.name));
+                    files.see(tree, &key, at.dir, window.name(at.name), true);
                 }
             }
             None => {}

@@ -314,7 +314,7 @@ impl Pipeline {
                 let file = &self.window.files[number as usize];
                 let (key, is_gone, stamp) = (file.key, file.is_gone, self.stamp);
                 let known = match at {
-                    Some(at) => self.see_file(number, at),
+                    Some(at) => self.see_file(number, at, rec.mask),
                     None => self.known_file(number),
                 };
                 let Some(known) = known else { return 0 };

@@ -9,6 +9,7 @@
 use hashbrown::HashMap;
 
 use super::nameless;
+use super::names_then::{KnownNames, NamesThen};
 use super::window::{At, Object, Rec, Window};
 use crate::dir_cache::NodeId;
 use crate::fid_parser::bits;
@@ -20,6 +21,8 @@ pub(super) struct Step {
     pub(super) bits: u64,
     /// Those of the bits that stand where another record says that they happened.
     pub(super) placed: u64,
+    /// The rename that took the last name of an object which ends here; 0 when it was not one.
+    pub(super) over: u32,
 }
 
 /// Bits of a record that are told at another record's place.
@@ -32,11 +35,18 @@ struct Moved {
     bits: u64,
     /// What the record at that spot says is when it happened, and not only that it was not before.
     is_exact: bool,
+    /// The rename that took the last name of the object, as in a [`Step`].
+    over: u32,
 }
 
 impl Moved {
-    fn placed(&self) -> u64 {
-        if self.is_exact { self.bits } else { 0 }
+    fn step(&self) -> Option<Step> {
+        let step = Step::in_its_place(self.rec, self.bits)?;
+        Some(Step {
+            placed: if self.is_exact { self.bits } else { 0 },
+            over: self.over,
+            ..step
+        })
     }
 }
 
@@ -49,8 +59,10 @@ struct Spot {
 }
 
 /// Puts the records from `window.next` to `end` in order.
-pub(super) fn order(window: &Window, end: usize) -> Vec<Step> {
-    let moved = all_moved(window, end);
+///
+/// `names` are those that a file is known to have before that.
+pub(super) fn order(window: &Window, end: usize, names: &KnownNames<'_>) -> Vec<Step> {
+    let moved = all_moved(window, end, names);
     let first = window.next as u32;
     let mut taken = vec![
         0;
@@ -78,27 +90,33 @@ pub(super) fn order(window: &Window, end: usize) -> Vec<Step> {
         }) {
             if told == 0 {
                 told = own & !bits::DELETE;
-                push(&mut steps, index, told, 0);
+                steps.extend(Step::in_its_place(index, told));
             }
-            push(&mut steps, part.rec, part.bits, part.placed());
+            steps.extend(part.step());
         }
-        push(&mut steps, index, own & !told, 0);
+        steps.extend(Step::in_its_place(index, own & !told));
         while let Some(part) = moved.next_if(|part| part.spot.rec <= index) {
-            push(&mut steps, part.rec, part.bits, part.placed());
+            steps.extend(part.step());
         }
     }
     steps
 }
 
-fn push(steps: &mut Vec<Step>, rec: u32, bits: u64, placed: u64) {
-    if bits & !bits::ONDIR != 0 {
-        steps.push(Step { rec, bits, placed });
+impl Step {
+    fn in_its_place(rec: u32, bits: u64) -> Option<Self> {
+        (bits & !bits::ONDIR != 0).then_some(Self {
+            rec,
+            bits,
+            placed: 0,
+            over: 0,
+        })
     }
 }
 
-fn all_moved(window: &Window, end: usize) -> Vec<Moved> {
+fn all_moved(window: &Window, end: usize, names: &KnownNames<'_>) -> Vec<Moved> {
     let view = View {
         window,
+        names: NamesThen::new(window, end, names),
         end: end as u32,
         last_inside: last_use_of_removed(window, end),
     };
@@ -116,6 +134,7 @@ fn all_moved(window: &Window, end: usize) -> Vec<Moved> {
                 rec: index,
                 bits: rec.mask,
                 is_exact: false,
+                over: 0,
             }));
             continue;
         }
@@ -133,16 +152,18 @@ fn all_moved(window: &Window, end: usize) -> Vec<Moved> {
                 rec: index,
                 bits: bits::MOVE_SELF,
                 is_exact: false,
+                over: 0,
             }));
         }
         if rec.at.is_none() && rec.mask & bits::DELETE_SELF != 0 {
             let bits = rec.mask & (bits::DELETE_SELF | bits::ATTRIB);
-            moved.extend(view.end_of_object(index, rec).map(|spot| Moved {
+            moved.extend(view.end_of_object(index, rec).map(|(spot, over)| Moved {
                 spot,
                 rank: 1,
                 rec: index,
                 bits,
                 is_exact: false,
+                over,
             }));
         }
         if rec.at.is_some() && is_merged(rec) {
@@ -154,6 +175,7 @@ fn all_moved(window: &Window, end: usize) -> Vec<Moved> {
                     rec: index,
                     bits: bits::CLOSE_WRITE,
                     is_exact: false,
+                    over: 0,
                 }));
             }
             if late & bits::DELETE != 0 {
@@ -165,6 +187,7 @@ fn all_moved(window: &Window, end: usize) -> Vec<Moved> {
                     rec: index,
                     bits: bits::DELETE,
                     is_exact: view.is_own_end(rec, spot),
+                    over: 0,
                 }));
             }
         }
@@ -224,6 +247,7 @@ fn last_use_of_removed(window: &Window, end: usize) -> HashMap<NodeId, u32> {
 
 struct View<'a> {
     window: &'a Window,
+    names: NamesThen<'a>,
     end: u32,
     last_inside: HashMap<NodeId, u32>,
 }
@@ -299,17 +323,25 @@ impl View<'_> {
                 .rec
                 .max(self.last_inside.get(&dir).copied().unwrap_or(0));
         }
+        let mut has_another_name = None;
         for (index, later) in self.later_than_its_place(rec) {
             if is_last_close(rec, later) {
                 continue;
             }
             let back = later.mask & bits::RENAME != 0 && self.is_at(later.to, place);
             if later.mask & bits::CREATE != 0 {
+                if self.is_at(later.at, place) {
+                    // The name was free.
+                    break;
+                }
                 // A file gets one more name while it has one.
-                spot = Spot {
-                    rec: index,
-                    behind: later.mask & bits::DELETE == 0,
-                };
+                let had = has_another_name.replace(true);
+                if !had.unwrap_or_else(|| self.names.has_another(rec, place)) {
+                    spot = Spot {
+                        rec: index,
+                        behind: later.mask & bits::DELETE == 0,
+                    };
+                }
             } else if back
                 || later.mask & bits::RENAME == 0
                     && (later.at.is_none() || self.is_at(later.at, place))
@@ -329,11 +361,11 @@ impl View<'_> {
         end.object == rec.object && end.pid == rec.pid && self.window.says_when_unnamed(end)
     }
 
-    /// Where the DELETE_SELF of a record without a name belongs, if not at its own place.
+    /// Where the DELETE_SELF of a record without a name belongs, if not at its own place, and behind which rename.
     ///
     /// It was merged into an older record of the same object: nothing of the object comes behind
     /// it but the DELETE of its last name, and its end once more, where the recorder held it open.
-    fn end_of_object(&self, index: u32, rec: &Rec) -> Option<Spot> {
+    fn end_of_object(&self, index: u32, rec: &Rec) -> Option<(Spot, u32)> {
         let mut last = None;
         let mut delete = None;
         for (index, later) in self.later_of_same(rec) {
@@ -345,6 +377,10 @@ impl View<'_> {
                 delete = Some(index);
             }
         }
+        if let Some(over) = self.names.rename_over(rec) {
+            let rec = last.map_or(over, |last| last.max(over));
+            return Some((Spot { rec, behind: true }, over));
+        }
         if let Some(delete) = delete {
             let spot = self.spot_of_delete(delete);
             let in_order = rec.next_same == delete
@@ -354,9 +390,9 @@ impl View<'_> {
                 rec: delete,
                 behind: false,
             };
-            return (!in_order).then_some(if spot.rec == delete { before } else { spot });
+            return (!in_order).then_some((if spot.rec == delete { before } else { spot }, 0));
         }
         last.filter(|last| *last > index)
-            .map(|rec| Spot { rec, behind: true })
+            .map(|rec| (Spot { rec, behind: true }, 0))
     }
 }

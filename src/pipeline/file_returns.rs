@@ -154,7 +154,7 @@ impl Pipeline {
         let known = self.known_file(number).and_then(|known| known.size);
         let (from, to) = (self.spot_of(was), self.spot_of(is));
         self.tell_inferred_move(from, to, known.unwrap_or(0), deed, sink);
-        self.see_file(number, is);
+        self.see_file(number, is, bits::RENAME);
         self.leave_name(number, was);
         let file = &mut self.window.files[number as usize];
         file.told = Some(is);

@@ -16,6 +16,7 @@ mod keep;
 mod legacy;
 mod locate;
 mod nameless;
+mod names_then;
 mod overlay;
 mod parked;
 pub mod probe;

@@ -75,7 +75,7 @@ impl Pipeline {
         if !self.behind_loss.is_empty() {
             self.before_loss = BeforeLoss::of(&self.window);
         }
-        for step in expand::order(&self.window, end) {
+        for step in expand::order(&self.window, end, &|file| self.names_of(file)) {
             self.tell(step, probe, sink);
         }
         self.window.next = end;
@@ -131,6 +131,13 @@ impl Pipeline {
     ) {
         let ends = step.bits & bits::DELETE_SELF != 0;
         let location = match (rec.object, rec.at) {
+            _ if step.over != 0 => {
+                let taken = self.window.recs[step.over as usize].to;
+                taken.map(|at| {
+                    let name = self.window.name(at.name).into();
+                    Location::Entry { dir: at.dir, name }
+                })
+            }
             (Object::File(_), None) if ends && rec.next_same != 0 => {
                 self.last_name(rec).or_else(|| self.location_of_file(rec))
             }
@@ -358,7 +365,7 @@ impl Pipeline {
         if let (Object::File(number), Some(to), true) =
             (rec.object, rec.to, old.is_some() || new.is_some())
         {
-            self.see_file(number, to);
+            self.see_file(number, to, rec.mask);
             if let Some(at) = rec.at {
                 self.leave_name(number, at);
             }
@@ -470,7 +477,7 @@ impl Pipeline {
     /// Remembers where a file is of which nobody is told: a later record may carry its handle only.
     fn remember(&mut self, rec: &Rec, seen: Option<At>) {
         if let (Object::File(number), Some(at)) = (rec.object, seen) {
-            self.see_file(number, at);
+            self.see_file(number, at, rec.mask);
         }
     }
 

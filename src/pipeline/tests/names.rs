@@ -323,3 +323,171 @@ fn a_file_gets_another_name_before_it_loses_the_first() {
         ]
     );
 }
+
+#[test]
+fn a_name_that_comes_and_goes_beside_another_goes_where_its_record_stands() {
+    let passing = || entry(bits::CREATE | bits::DELETE, P, "top", "passing", "F");
+    let told = [
+        "ATTRIB /m/f p",
+        "CREATE /m/passing p",
+        "DELETE /m/passing p",
+        "CREATE /m/stays p",
+    ];
+    let stays = || entry(bits::CREATE, P, "top", "stays", "F");
+    // Known from before, from what is read with it, and by the change of its link count alone.
+    let mut bench = Bench::everything();
+    bench.read(&[entry(bits::CREATE, P, "top", "f", "F")]);
+    assert_eq!(
+        bench.read(&[alone(bits::ATTRIB, P, "F"), passing(), stays()]),
+        told
+    );
+    let mut bench = Bench::everything();
+    bench.read(&[entry(bits::CREATE, P, "top", "f", "F")]);
+    assert_eq!(bench.read(&[passing(), stays()]), told[1..]);
+    assert_eq!(
+        Bench::everything().read(&[
+            entry(bits::CREATE | bits::CLOSE_WRITE, P, "top", "f", "F"),
+            passing(),
+            stays()
+        ])[2..],
+        told[1..]
+    );
+    let told = Bench::everything().read(&[alone(bits::ATTRIB, P, "F"), passing(), stays()]);
+    let told: Vec<_> = told
+        .iter()
+        .filter(|line| !line.contains("ATTRIB"))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "CREATE /m/passing p",
+            "DELETE /m/passing p",
+            "CREATE /m/stays p"
+        ]
+    );
+}
+
+#[test]
+fn a_name_is_free_before_it_is_taken_again() {
+    assert_eq!(
+        Bench::everything().read(&[
+            entry(bits::CREATE, P, "top", "f", "F"),
+            entry(bits::CREATE | bits::DELETE, P, "top", "l", "F"),
+            entry(bits::CREATE, Q, "top", "l", "F"),
+        ])[1..],
+        ["CREATE /m/l p", "DELETE /m/l p", "CREATE /m/l q"]
+    );
+}
+
+#[test]
+fn a_file_that_lost_its_last_name_to_a_rename_ended_behind_it_and_there() {
+    let knows_f = || {
+        let mut bench = Bench::everything();
+        bench.read(&[entry(bits::CREATE, P, "top", "f", "F")]);
+        bench
+    };
+    let ended = || alone(bits::ATTRIB | bits::DELETE_SELF, P, "F");
+    let over = || rename(0, P, ("top", "x"), ("top", "f"), "X");
+    let end = [
+        "MOVED_FROM /m/x p <> /m/f",
+        "MOVED_TO /m/f p <> /m/x",
+        "ATTRIB /m/f p",
+        "DELETE_SELF /m/f p",
+    ];
+    // A change of its mode, or of its link count by a name that came and went, was still unread.
+    assert_eq!(knows_f().read(&[ended(), over()]), end);
+    let told = knows_f().read(&[
+        ended(),
+        entry(bits::CREATE | bits::DELETE, P, "top", "l", "F"),
+        over(),
+    ]);
+    assert_eq!(told[..2], ["CREATE /m/l p", "DELETE /m/l p"]);
+    assert_eq!(told[2..], end);
+    // With a last use by somebody who has it open.
+    let told = knows_f().read(&[
+        ended(),
+        over(),
+        entry(bits::CLOSE_WRITE, Q, "top", "f", "F"),
+    ]);
+    assert_eq!(told[..2], end[..2]);
+    assert_eq!(told[2..], ["CLOSE_WRITE /m/f q", end[2], end[3]]);
+    // Where the end stands behind its rename already, the next one over that name is none of it.
+    for again in [P, Q] {
+        let told = knows_f().read(&[
+            over(),
+            ended(),
+            rename(0, again, ("top", "y"), ("top", "f"), "Y"),
+        ]);
+        assert_eq!(told[..4], end);
+    }
+    // Nor when others came in between.
+    let mut busy = vec![over()];
+    for n in 0..20 {
+        busy.push(entry(
+            bits::CREATE,
+            Q,
+            "top",
+            &format!("n{n}"),
+            &format!("N{n}"),
+        ));
+    }
+    busy.push(ended());
+    busy.push(rename(0, Q, ("top", "y"), ("top", "f"), "Y"));
+    let told = knows_f().read(&busy);
+    assert_eq!(told[22..24], end[2..]);
+}
+
+#[test]
+fn who_opened_a_file_by_a_name_that_is_gone_does_not_bring_it_back() {
+    // The file goes on, and what is told of it without a name is told by the one that it has.
+    let link = || {
+        [
+            entry(bits::CREATE | bits::CLOSE_WRITE, P, "top", "f", "F"),
+            entry(bits::CREATE, P, "top", "g", "F"),
+        ]
+    };
+    let use_by_old_name = || entry(bits::CLOSE_WRITE, Q, "top", "f", "F");
+    let mut bench = Bench::everything();
+    bench.read(&link());
+    bench.read(&[entry(bits::DELETE, P, "top", "f", "F")]);
+    assert_eq!(bench.read(&[use_by_old_name()]), ["CLOSE_WRITE /m/f q"]);
+    assert_eq!(
+        bench.read(&[alone(bits::ATTRIB, P, "F")]),
+        ["ATTRIB /m/g p"]
+    );
+    // It ended as well before anything was read.
+    let mut bench = Bench::everything();
+    let told = bench.read(
+        &[
+            &link()[..],
+            &[
+                entry(bits::DELETE, P, "top", "f", "F"),
+                use_by_old_name(),
+                alone(bits::ATTRIB, P, "F"),
+                entry(bits::DELETE, P, "top", "g", "F"),
+                alone(bits::DELETE_SELF, Q, "F"),
+            ],
+        ]
+        .concat(),
+    );
+    assert_eq!(
+        told[3..],
+        [
+            "DELETE /m/f p",
+            "CLOSE_WRITE /m/f q",
+            "ATTRIB /m/g p",
+            "DELETE /m/g p",
+            "DELETE_SELF /m/g q"
+        ]
+    );
+    // Made once more, it is the name again.
+    let mut bench = Bench::everything();
+    bench.read(&link());
+    bench.read(&[entry(bits::DELETE, P, "top", "f", "F")]);
+    bench.read(&[entry(bits::CREATE, P, "top", "f", "F")]);
+    bench.read(&[entry(bits::DELETE, P, "top", "g", "F")]);
+    assert_eq!(
+        bench.read(&[alone(bits::ATTRIB, P, "F")]),
+        ["ATTRIB /m/f p"]
+    );
+}
