@@ -19,7 +19,7 @@ use super::ask::{Doors, KernelProbe, key_of, open_dir, open_door};
 use super::feed::Feed;
 use super::marks::{self, Dialect, Plan, Wanted};
 use super::report::Reporter;
-use super::ways::{SINGLE_FILE, Way, path, refusal, upper_of, without_files};
+use super::ways::{NO_MOUNT, SINGLE_FILE, Way, path, refusal, upper_of, without_files};
 use crate::dir_cache::walk::Walk;
 use crate::event::EventType;
 use crate::fid_parser::bits;
@@ -282,11 +282,18 @@ impl Engine {
             passed_over,
             programs,
             single_mounts,
+            unreached,
         } = marks::plan(watches, &mounts, self.dialect);
         let mut changes = Changes::default();
         let mut kept = Vec::new();
         let mut points = Vec::new();
         self.doors.points.clear();
+        changes
+            .shortfalls
+            .extend(unreached.into_iter().map(|point| Shortfall {
+                point,
+                why: NO_MOUNT.to_owned(),
+            }));
         let (filesystems, files) = without_files(filesystems, &mounts);
         changes.shortfalls.extend(files.iter().map(|at| Shortfall {
             point: mounts[*at].point.clone(),

@@ -29,6 +29,8 @@ pub struct Plan {
     pub programs: Vec<Wanted>,
     /// Mounts to be marked themselves, as places in the mount table, and the bits to ask for.
     pub single_mounts: Vec<(usize, u64)>,
+    /// Paths of watches that are on no mount of the table.
+    pub unreached: Vec<Vec<u8>>,
 }
 
 /// The bits that a kernel understands.
@@ -84,6 +86,8 @@ pub fn plan(watches: &WatchSet, mounts: &[Mount], dialect: Dialect) -> Plan {
         let types = watch.types_or_default();
         let mut mask = dialect.mask(types);
         let (Some(home), below) = mounts_of(watch, mounts, &visible) else {
+            let path = watch.path.as_os_str().as_bytes();
+            plan.unreached.push(path.to_vec());
             continue;
         };
         if watch.reach == Reach::Mount {
@@ -315,6 +319,15 @@ mod tests {
         ] {
             assert_eq!(mount_of(path.as_bytes(), &mounts), Some(on), "{path}");
         }
+    }
+
+    #[test]
+    fn what_no_mount_leads_to_is_told() {
+        let mounts = parse_mountinfo(b"3 2 8:2 / /home rw - xfs /dev/b rw\n");
+        let set = watches(&[("/home/u", true, &[]), ("/srv", true, &[])]);
+        let plan = plan(&set, &mounts, Dialect::Modern);
+        assert_eq!(devices(&plan), [(8, 2)]);
+        assert_eq!(plan.unreached, [b"/srv".to_vec()]);
     }
 
     #[test]

@@ -137,6 +137,8 @@ pub(super) fn path(bytes: &[u8]) -> PathBuf {
 
 /// Why a mount of one file is not watched.
 pub(super) const SINGLE_FILE: &str = "it is a single file mounted there, and files are watched through their directory: watch the one it comes from";
+/// Why a path that is on no mount is not watched.
+pub(super) const NO_MOUNT: &str = "no mount leads to it";
 pub(super) const EPERM: i32 = 1;
 pub(super) const EXDEV: i32 = 18;
 pub(super) const ENODEV: i32 = 19;

@@ -2,10 +2,11 @@
 //! <https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html>
 
 use std::ffi::{CStr, CString};
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd, FromRawFd, OwnedFd};
 
-use super::cvt;
+use super::{cvt, handle, statfs, statx};
 
 /// One line of mountinfo.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub struct Mount {
     pub parent: i32,
     /// Device number of the filesystem (`st_dev` of its top level).
     pub dev: (u32, u32),
-    /// Which directory of the filesystem is the root of this mount.
+    /// Which directory of the filesystem is the root of this mount; empty when nobody tells.
     pub root: Vec<u8>,
     /// Where it is mounted.
     pub point: Vec<u8>,
@@ -55,8 +56,48 @@ impl Mount {
 }
 
 /// Reads the mounts that this process sees, in the order in which they lie on each other.
+///
+/// After a chroot to a directory that is no mount point, the table leaves out the mount that this is on. It is here, as
+/// if that directory were mounted: marks and handles work through it, and what is above has no path.
 pub fn mounts() -> io::Result<Vec<Mount>> {
-    Ok(parse_mountinfo(&std::fs::read("/proc/self/mountinfo")?))
+    let mut mounts = parse_mountinfo(&std::fs::read("/proc/self/mountinfo")?);
+    if !mounts.iter().any(|mount| mount.point == b"/") {
+        // Without handles nothing there can be recorded.
+        mounts.splice(0..0, mount_of_chroot().ok());
+    }
+    Ok(mounts)
+}
+
+/// The mount that the root directory of this process is on.
+fn mount_of_chroot() -> io::Result<Mount> {
+    let (_, id) = handle::handle_of(None, c"/")?;
+    // Whoever is not in the chroot has the line, with what only that tells.
+    let elsewhere = std::fs::read("/proc/1/mountinfo").unwrap_or_default();
+    let told = parse_mountinfo(&elsewhere).into_iter();
+    let mut told = told.filter(|mount| mount.id == id).map(|mount| Mount {
+        parent: id,
+        root: Vec::new(),
+        point: b"/".to_vec(),
+        ..mount
+    });
+    let top = File::open("/")?;
+    let dev = statx::look(top.as_fd(), c"")?.dev;
+    told.next().map_or_else(
+        || {
+            Ok(Mount {
+                id,
+                parent: id,
+                dev: (libc::major(dev), libc::minor(dev)),
+                root: Vec::new(),
+                point: b"/".to_vec(),
+                flags: String::new(),
+                fstype: statfs::name_of(statfs::room_of(&top)?.kind),
+                source: Vec::new(),
+                options: Vec::new(),
+            })
+        },
+        Ok,
+    )
 }
 
 /// Parses mountinfo; a line that does not fit is passed over.

@@ -65,6 +65,20 @@ fn statfs(fd: BorrowedFd<'_>) -> io::Result<libc::statfs> {
     Ok(unsafe { out.assume_init() })
 }
 
+/// What the table of mounts calls a kind of filesystem, or its number where that is not known here.
+pub fn name_of(kind: u64) -> String {
+    const NAMES: [(u64, &str); 6] = [
+        (EXT4, "ext4"),
+        (XFS, "xfs"),
+        (BTRFS, "btrfs"),
+        (0x0102_1994, "tmpfs"),
+        (0x794c_7630, "overlay"),
+        (0x6969, "nfs"),
+    ];
+    let known = NAMES.iter().find(|(number, _)| *number == kind);
+    known.map_or_else(|| format!("{kind:#x}"), |(_, name)| (*name).to_owned())
+}
+
 /// ext4; ext2 and ext3 have the same number.
 pub const EXT4: u64 = 0xEF53;
 /// XFS.

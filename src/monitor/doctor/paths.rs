@@ -12,7 +12,7 @@ use crate::monitor::NoFanotify;
 use crate::monitor::assembly::engine_of;
 use crate::monitor::engine::{Changes, Engine, open_group};
 use crate::monitor::marks::{self, Dialect};
-use crate::monitor::ways::{SINGLE_FILE, Way, lack_of, path, refusal, without_files};
+use crate::monitor::ways::{NO_MOUNT, SINGLE_FILE, Way, lack_of, path, refusal, without_files};
 use crate::monitored::path::{quoted, resolve};
 use crate::monitored::{Watch, WatchSet};
 use crate::proc_cache::{ProcLimits, ProcTable};
@@ -122,7 +122,7 @@ fn outlook(
     outlook.state = states.fold(State::Ok, State::and);
     if outlook.filesystems.is_empty() {
         outlook.state = State::Missing;
-        outlook.text = Some("no mount leads to it".to_owned());
+        outlook.text = Some(NO_MOUNT.to_owned());
     } else if at.symlink_metadata().is_err() {
         let text = "does not exist yet; it is recorded from its creation on";
         outlook.text = Some(text.to_owned());

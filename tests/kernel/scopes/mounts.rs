@@ -1,21 +1,112 @@
 //! What is mounted below a watch, or is a watch, and what the kernel itself shows as files.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 
 use super::{Scene, short, write};
 use crate::Suite;
-use crate::ground::{Fs, sh, unmount};
+use crate::ground::{Fs, Ground, sh, unmount};
+use crate::recorder::{Home, Recorder, tell};
 use crate::wait::{PATIENCE, until};
 
 pub(super) fn list(suite: &mut Suite) {
     for kind in Fs::MAIN {
         suite.on(kind, "mounted_later_below_a_recursive_path", mounted_later);
         suite.on(kind, "bind_mount", bind_mount);
+        suite.on(kind, "in_a_chroot_that_is_no_mount_point", in_a_chroot);
     }
     suite.one("mounts_below_a_recursive_path", mounts_below);
     suite.one("what_programs_set_in_the_kernel", set_in_the_kernel);
     suite.one("a_single_file_mounted_below_a_recursive_path", file_below);
+}
+
+/// Makes a root directory with programs in it, fsmon among them, and `dirs` of its own.
+fn jail(root: &Path, dirs: &[&str]) {
+    for dir in [&["proc", "dev", "usr", "home", "tmp"], dirs].concat() {
+        fs::create_dir_all(root.join(dir)).unwrap();
+    }
+    for dir in ["bin", "lib", "lib64"] {
+        symlink(Path::new("usr").join(dir), root.join(dir)).unwrap();
+    }
+    for dir in ["proc", "dev", "usr"] {
+        let from = Path::new("/").join(dir);
+        sh(&["mount", "--bind"], &[&from, &root.join(dir)]);
+    }
+    let program = Path::new(env!("CARGO_BIN_EXE_fsmon"));
+    write(&root.join("fsmon"));
+    sh(&["mount", "--bind"], &[program, &root.join("fsmon")]);
+}
+
+/// The table of mounts does not show what such a root is on; everything of fsmon runs in there.
+fn in_a_chroot(kind: Fs) {
+    let ground = Ground::new();
+    let top = ground.mount(kind);
+    let root = top.join("jail");
+    jail(&root, &["data/old"]);
+    fs::create_dir_all(top.join("data/old")).unwrap();
+    let mut home = Home::at(root.join("home"));
+    home.socket = "/home/fsmon.sock".into();
+    home.configure("");
+    let command = |words: &[&str]| {
+        let mut program = home.surround(Command::new("chroot"));
+        program
+            .arg(&root)
+            .arg("/fsmon")
+            .args(words)
+            .env("HOME", "/home");
+        program
+    };
+    let run = |words: &[&str]| {
+        let done = command(words).output().unwrap();
+        (done.status.code(), tell(&done))
+    };
+    let (code, told) = run(&[
+        "add",
+        "_global",
+        "--path",
+        "/data",
+        "-r",
+        "-t",
+        "CREATE,DELETE,MOVED_FROM,MOVED_TO",
+    ]);
+    assert_eq!(code, Some(0), "{told}");
+    let mut recorder = Recorder::start(&home, command(&["daemon"]));
+    let marks = root.join("data");
+    // The same names, where no path in there leads.
+    for above in [&top, &root] {
+        write(&above.join("data/old/file"));
+        fs::create_dir_all(above.join("data/new/deep")).unwrap();
+        write(&above.join("data/new/deep/file"));
+    }
+    fs::rename(root.join("data/new"), top.join("data/moved")).unwrap();
+    write(&top.join("data/moved/deep/later"));
+    fs::rename(top.join("data/old"), root.join("data/in")).unwrap();
+    write(&root.join("data/in/later"));
+    recorder.settle("_global", &marks);
+    let (code, told) = run(&["health"]);
+    assert!(code == Some(0) && !told.contains("not watched"), "{told}");
+    recorder.stop();
+    let told = home.log("_global");
+    let told: Vec<_> = told
+        .iter()
+        .map(|line| short(line, Path::new("/")))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "CREATE data/old/file",
+            "CREATE data/new",
+            "CREATE data/new/deep",
+            "CREATE data/new/deep/file",
+            "MOVED_FROM data/new",
+            "MOVED_TO data/in",
+            "CREATE data/in/later",
+        ]
+    );
+    let (code, told) = run(&["doctor", "--no-test", "/data"]);
+    assert!(code.is_some() && !told.contains("no mount leads"), "{told}");
 }
 
 /// Mounts that are there already when the watch begins.
