@@ -1,6 +1,5 @@
 //! `fsmon health`
 
-use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
@@ -10,7 +9,7 @@ use fsmon::monitored::path::escaped;
 use fsmon::socket::health::{Queues, Watched};
 use fsmon::socket::{CallError, Health, Request, call};
 
-use super::look::harmless;
+use super::look::{Look, harmless};
 use super::{Failure, Outcome, load_config};
 
 /// Says how the daemon is: since when it records, what it saw, what it lost, how full it is
@@ -36,7 +35,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let mut text = if args.json {
         serde_json::to_string(&health).context("cannot write JSON")?
     } else {
-        told(&health)
+        told(&health, Look::of_stdout())
     };
     if !text.ends_with('\n') {
         text.push('\n');
@@ -45,10 +44,11 @@ pub(crate) fn run(args: &Args) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn told(health: &Health) -> String {
+fn told(health: &Health, look: Look) -> String {
     let mut text = String::new();
     let mut row = |name: &str, value: String| {
-        writeln!(text, "{name:<12}{value}").expect("a String takes every write");
+        text += &format!("{name:<NAME$}");
+        look.wrap(&value, NAME, &mut text);
     };
     row(
         "daemon",
@@ -117,6 +117,8 @@ fn told(health: &Health) -> String {
     tell_watched(health, &mut row);
     text
 }
+
+const NAME: usize = 12;
 
 /// Takes the name of a row and what stands in it.
 type Row<'a> = dyn FnMut(&str, String) + 'a;

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -33,6 +33,37 @@ impl Look {
             width: width.filter(|width| *width > 0).unwrap_or(80),
             colours: !is_set("NO_COLOR") && env::var_os("TERM").is_none_or(|term| term != "dumb"),
         }
+    }
+
+    /// That of stdout: where it is no terminal, without colours and as wide as need be.
+    pub(crate) fn of_stdout() -> Self {
+        if io::stdout().is_terminal() {
+            return Self::of_terminal();
+        }
+        Self {
+            width: usize::MAX,
+            colours: false,
+        }
+    }
+
+    /// Writes text in as many lines as it takes, all but the first indented.
+    pub(crate) fn wrap(self, said: &str, indent: usize, into: &mut String) {
+        let room = self.width.saturating_sub(indent).max(NARROW);
+        let mut used = 0;
+        for word in said.split(' ') {
+            let length = word.chars().count();
+            if used > 0 && used + 1 + length > room {
+                into.push('\n');
+                *into += &" ".repeat(indent);
+                used = 0;
+            } else if used > 0 {
+                into.push(' ');
+                used += 1;
+            }
+            *into += word;
+            used += length;
+        }
+        into.push('\n');
     }
 
     pub(crate) fn paint(self, style: &str, text: &str) -> String {
@@ -96,6 +127,8 @@ pub(crate) fn clock(time: WallTime) -> String {
         .to_string()
 }
 
+/// A narrower terminal has to break lines itself.
+const NARROW: usize = 24;
 /// How long a time is.
 pub(crate) const CLOCK: usize = 12;
 

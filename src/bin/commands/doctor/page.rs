@@ -1,6 +1,6 @@
 //! What was found, as people read it.
 
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, Write};
 
 use fsmon::monitor::doctor::paths::Outlook;
 use fsmon::monitor::doctor::{Check, State};
@@ -20,13 +20,10 @@ pub(super) struct Page<W> {
 impl Page<io::Stdout> {
     /// Begins to write on stdout.
     pub(super) fn begin() -> Self {
-        let mut look = Look::of_terminal();
-        let out = io::stdout();
-        if !out.is_terminal() {
-            look.colours = false;
-            look.width = usize::MAX;
+        Self {
+            out: io::stdout(),
+            look: Look::of_stdout(),
         }
-        Self { out, look }
     }
 }
 
@@ -139,17 +136,17 @@ impl<W: Write> Page<W> {
     fn row(&self, state: State, name: &str, said: &str, hint: Option<&str>, into: &mut String) {
         *into += &format!("  {} {name:<NAME$} ", self.word(state));
         let indent = 2 + WORD + 1 + NAME + 1;
-        self.wrap(said, indent, into);
+        self.look.wrap(said, indent, into);
         if let Some(hint) = hint {
             *into += &" ".repeat(indent);
-            self.wrap(&format!("hint: {hint}"), indent, into);
+            self.look.wrap(&format!("hint: {hint}"), indent, into);
         }
     }
 
     /// `    ok       what was found`.
     fn line(&self, state: State, said: &str, into: &mut String) {
         *into += &format!("    {} ", self.word(state));
-        self.wrap(said, 4 + WORD + 1, into);
+        self.look.wrap(said, 4 + WORD + 1, into);
     }
 
     fn word(&self, state: State) -> String {
@@ -162,26 +159,6 @@ impl<W: Write> Page<W> {
         let word = state.word();
         let padding = " ".repeat(WORD - word.len());
         format!("{}{padding}", self.look.paint(style, word))
-    }
-
-    /// Writes text in as many lines as it takes, all but the first indented.
-    fn wrap(&self, said: &str, indent: usize, into: &mut String) {
-        let room = self.look.width.saturating_sub(indent).max(NARROW);
-        let mut used = 0;
-        for word in said.split(' ') {
-            let length = word.chars().count();
-            if used > 0 && used + 1 + length > room {
-                into.push('\n');
-                *into += &" ".repeat(indent);
-                used = 0;
-            } else if used > 0 {
-                into.push(' ');
-                used += 1;
-            }
-            *into += word;
-            used += length;
-        }
-        into.push('\n');
     }
 
     fn hand_out(&mut self, text: &str) -> io::Result<()> {
@@ -212,8 +189,6 @@ fn told(step: &Step) -> String {
 const WORD: usize = 7;
 /// The longest name of a check.
 const NAME: usize = 19;
-/// A narrower terminal has to break lines itself.
-const NARROW: usize = 24;
 
 #[cfg(test)]
 mod tests {
