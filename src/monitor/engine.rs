@@ -285,7 +285,6 @@ impl Engine {
             unreached,
         } = marks::plan(watches, &mounts, self.dialect);
         let mut changes = Changes::default();
-        let mut kept = Vec::new();
         let mut points = Vec::new();
         self.doors.points.clear();
         changes
@@ -301,25 +300,7 @@ impl Engine {
         }));
         let (programs, _) = without_files(programs, &mounts);
         let wanted = self.with_upper_filesystems(filesystems, &mounts);
-        for want in &wanted {
-            match self.mark(want, &mounts, &mut changes) {
-                Ok(marked) => {
-                    changes
-                        .weak
-                        .extend(marked.way.weakness(&mounts[want.mounts[0]]).map(|why| {
-                            Shortfall {
-                                point: mounts[want.mounts[0]].point.clone(),
-                                why: why.to_owned(),
-                            }
-                        }));
-                    kept.push(marked);
-                }
-                Err(error) => changes.shortfalls.push(Shortfall {
-                    point: mounts[want.mounts[0]].point.clone(),
-                    why: refusal(&error, &mounts[want.mounts[0]].fstype),
-                }),
-            }
-        }
+        let kept = self.mark_all(&wanted, &mounts, &mut changes);
         for marked in &kept {
             self.add_points(marked, &wanted, &kept, &mounts, &mut points);
         }
@@ -350,6 +331,60 @@ impl Engine {
         self.mark_inode_trees(watches);
         self.begin_walks(watches, &mounts);
         Ok(changes)
+    }
+
+    /// Marks filesystems; what cannot be, or not well, is so at each place where it is mounted.
+    fn mark_all(
+        &mut self,
+        wanted: &[Wanted],
+        mounts: &[Mount],
+        changes: &mut Changes,
+    ) -> Vec<Marked> {
+        let everywhere = |want: &Wanted, why: &str| {
+            let at = |at: &usize| Shortfall {
+                point: mounts[*at].point.clone(),
+                why: why.to_owned(),
+            };
+            want.mounts.iter().map(at).collect::<Vec<_>>()
+        };
+        let mut kept = Vec::new();
+        for want in wanted {
+            let first = &mounts[want.mounts[0]];
+            match self.mark(want, mounts, changes) {
+                Ok(marked) => {
+                    let weakness = marked.way.weakness(first);
+                    let weak = weakness.map(|why| everywhere(want, why));
+                    changes.weak.extend(weak.into_iter().flatten());
+                    kept.push(marked);
+                }
+                Err(error) => {
+                    let why = refusal(&error, &first.fstype);
+                    changes.shortfalls.extend(everywhere(want, &why));
+                }
+            }
+        }
+        // What an overlay is seen through has to be seen itself.
+        for (marked, upper, home) in kept.iter().filter_map(|marked| match &marked.way {
+            Way::OverlayUpper { dev, upper } => Some((marked, upper, *dev)),
+            _ => None,
+        }) {
+            let Some(want) = wanted.iter().find(|want| want.dev == marked.dev) else {
+                continue;
+            };
+            let on = wanted.iter().find(|want| want.dev == home);
+            match kept.iter().find(|other| other.dev == home) {
+                Some(other) => {
+                    let weakness = on.and_then(|on| other.way.weakness(&mounts[on.mounts[0]]));
+                    let weak = weakness.map(|why| everywhere(want, why));
+                    changes.weak.extend(weak.into_iter().flatten());
+                }
+                None => {
+                    let why = format!("its upper directory {} cannot be watched", quoted(upper));
+                    changes.shortfalls.extend(everywhere(want, &why));
+                }
+            }
+        }
+        kept
     }
 
     /// Marks single mounts. They stay marked: only `watch` asks for this, and it never takes it back.

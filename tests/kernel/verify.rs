@@ -496,18 +496,26 @@ fn never_started() {
 /// What can only be watched by marks on each directory is no complete record, as long as it is mounted.
 fn weak_mount() {
     let scene = Scene::new("");
-    let point = scene.root.join("mnt");
+    let (point, other) = (scene.root.join("mnt"), scene.root.join("other"));
     fs::create_dir(&point).unwrap();
+    fs::create_dir(&other).unwrap();
     let mut recorder = scene.home.start();
     scene.record(&mut recorder, "1");
-    let told = |event: &str| {
-        let told = until(PATIENCE, || scene.home.journal_of(event).pop());
-        told.unwrap_or_else(|| panic!("no {event}: {:#?}", scene.home.journal()))
+    let told = |event: &str, at: &Path| {
+        let is_it = |line: &Value| line["path"] == at.to_str().unwrap();
+        let is_told = || scene.home.journal_of(event).iter().any(is_it).then_some(());
+        let told = until(PATIENCE, is_told);
+        told.unwrap_or_else(|| panic!("no {event}: {:#?}", scene.home.journal()));
     };
     sh(&["mount", "-t", "ramfs", "fsmon-test"], &[&point]);
-    assert_eq!(told("SHORT")["path"], point.to_str().unwrap());
+    told("SHORT", &point);
+    // At each place where it is mounted.
+    sh(&["mount", "--bind"], &[&point, &other]);
+    told("SHORT", &other);
+    unmount(&other);
+    told("WHOLE", &other);
     unmount(&point);
-    told("WHOLE");
+    told("WHOLE", &point);
     recorder.stop();
     let answer = scene.verify(&[]);
     assert_eq!(
