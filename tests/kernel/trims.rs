@@ -323,7 +323,7 @@ impl Drop for Ended {
 }
 
 const WORKERS: usize = 4;
-const ROUNDS: usize = 6;
+const ROUNDS: usize = 4;
 const MOST_ROUNDS: usize = 40;
 /// Files that each worker makes in a round.
 const EACH: usize = 1500;

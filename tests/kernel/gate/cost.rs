@@ -8,8 +8,8 @@ use super::keeper::Keeper;
 use crate::ground::{Fs, Ground};
 use crate::workers::Worker;
 
-const OPENS: usize = 200_000;
-const HELD_UP: usize = 20_000;
+const OPENS: usize = 100_000;
+const HELD_UP: usize = 10_000;
 const ROUNDS: usize = 5;
 
 /// Opens in unmarked directories of the same filesystem cost less than a microsecond more.
