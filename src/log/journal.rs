@@ -93,6 +93,8 @@ pub enum Entry<'a> {
         path: &'a [u8],
         /// Why not, or what can be missing.
         cause: &'a str,
+        /// Since when that may be so, if not only from here on.
+        since: Option<WallTime>,
     },
     /// What is mounted here is watched wholly now, or not asked for any more.
     Whole {
@@ -198,9 +200,10 @@ pub fn encode_entry(time: WallTime, entry: &Entry<'_>, out: &mut Vec<u8>) {
         Entry::Remove(subject) | Entry::RootGone(subject) | Entry::RootBack(subject) => {
             push_subject(subject, out);
         }
-        Entry::Short { path, cause } => {
+        Entry::Short { path, cause, since } => {
             push_path(path, out);
             push_text("cause", cause.as_bytes(), out);
+            since.iter().for_each(|since| push_since(*since, out));
         }
         Entry::Whole { path } => push_path(path, out),
         Entry::Gap { lost, cause, since } => push_gap(*lost, cause, *since, out),

@@ -193,6 +193,7 @@ mod tests {
             Entry::Short {
                 path: b"/mnt/\"a\"",
                 cause: "it is a FUSE filesystem",
+                since: Some(WallTime(7)),
             },
             Entry::Whole { path: b"/mnt/\xfe" },
             Entry::Inferred(&Compared {

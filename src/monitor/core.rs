@@ -3,6 +3,7 @@
 mod account;
 mod change;
 mod downtime;
+mod mounts;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -35,6 +36,7 @@ use crate::pipeline::{Loss, Outcome};
 use crate::sys::{clock, memory};
 
 use self::change::note_watch;
+use self::mounts::Mounts;
 
 pub use account::say_bad_lines;
 
@@ -86,6 +88,7 @@ pub struct Core {
     short: BTreeMap<Vec<u8>, String>,
     /// A directory above a mount point was renamed; the marks have to follow.
     mounts_moved: bool,
+    mounts: Mounts,
 }
 
 /// While records wait for a neighbour, the queue is looked at this often.
@@ -123,6 +126,7 @@ impl Core {
             lost: 0,
             short: BTreeMap::new(),
             mounts_moved: false,
+            mounts: Mounts::begin(),
         }
     }
 
@@ -156,7 +160,11 @@ impl Core {
     fn reconcile(&mut self) -> io::Result<Changes> {
         self.keeper.follow(&self.watches);
         let all = self.alarm.watchman.with_needs(&self.watches);
-        self.engine.reconcile(&all)
+        let (mounts, since) = self.mounts.read()?;
+        let mut changes = self.engine.reconcile(&all, mounts)?;
+        changes.since = since;
+        self.note_mounts(&changes);
+        Ok(changes)
     }
 
     fn note_policy(&mut self) {
@@ -278,6 +286,7 @@ impl Core {
                     return "every other thread has ended".to_owned();
                 }
             }
+            self.mounts.look();
             self.follow_writer();
         }
     }

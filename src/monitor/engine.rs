@@ -21,14 +21,14 @@ use super::marks::{self, Dialect, Plan, Wanted};
 use super::report::Reporter;
 use super::ways::{NO_MOUNT, SINGLE_FILE, Way, path, refusal, upper_of, without_files};
 use crate::dir_cache::walk::Walk;
-use crate::event::EventType;
+use crate::event::{EventType, WallTime};
 use crate::fid_parser::bits;
 use crate::fid_parser::raw::{FsId, HandleKey};
 use crate::monitored::path::quoted;
 use crate::monitored::{Watch, WatchSet};
 use crate::pipeline::{Batch, MountPoint, Outcome, Pipeline};
 use crate::sys::fanotify::{Group, MarkOn, Reporting};
-use crate::sys::mount::{self, Mount};
+use crate::sys::mount::Mount;
 use crate::sys::{clock, handle};
 
 /// So many bytes of records are worked off at a time, or a little more: what is made of them takes
@@ -68,6 +68,32 @@ pub struct Changes {
     pub shortfalls: Vec<Shortfall>,
     /// What is watched in a way that may miss something.
     pub weak: Vec<Shortfall>,
+    /// Mount points that are watched from now on because of what was mounted or unmounted.
+    pub appeared: Vec<Vec<u8>>,
+    /// After which time the table of mounts changed, if it has.
+    pub since: Option<WallTime>,
+    /// The table of mounts is what it was.
+    pub is_same_table: bool,
+}
+
+/// What the last reconciliation went by.
+#[derive(Debug)]
+struct Before {
+    watches: WatchSet,
+    mounts: Vec<Mount>,
+    /// Places in the table of the mounts that were watched, and of those that a path led to.
+    watched: Vec<usize>,
+    visible: Vec<usize>,
+}
+
+impl Before {
+    fn has(&self, places: &[usize], mount: &Mount) -> bool {
+        let is_it = |at: &usize| {
+            let before = &self.mounts[*at];
+            before.id == mount.id && before.point == mount.point
+        };
+        places.iter().any(is_it)
+    }
 }
 
 /// Everything between the kernel and the outcomes.
@@ -90,6 +116,7 @@ pub struct Engine {
     pub(super) inode_tops: Vec<(PathBuf, FsId, bool)>,
     /// Where walks were begun.
     walked: Vec<(PathBuf, FsId)>,
+    before: Option<Before>,
 }
 
 /// Finds out which dialect the kernel speaks, by trying.
@@ -132,6 +159,7 @@ impl Engine {
             programs: Vec::new(),
             inode_tops: Vec::new(),
             walked: Vec::new(),
+            before: None,
         })
     }
 
@@ -275,8 +303,7 @@ impl Engine {
     /// Makes the marks fit the watches and takes the watches into force.
     ///
     /// Events from before are to be told first, with the old watches; that is the caller's step.
-    pub fn reconcile(&mut self, watches: &WatchSet) -> io::Result<Changes> {
-        let mounts = mount::mounts()?;
+    pub fn reconcile(&mut self, watches: &WatchSet, mounts: Vec<Mount>) -> io::Result<Changes> {
         let Plan {
             filesystems,
             passed_over,
@@ -330,7 +357,38 @@ impl Engine {
         self.passed_over = passed_over;
         self.mark_inode_trees(watches);
         self.begin_walks(watches, &mounts);
+        self.compare(watches, mounts, &wanted, &mut changes);
         Ok(changes)
+    }
+
+    /// Tells which mount points the last reconciliation did not know, though the same was asked for.
+    fn compare(
+        &mut self,
+        watches: &WatchSet,
+        mounts: Vec<Mount>,
+        wanted: &[Wanted],
+        changes: &mut Changes,
+    ) {
+        let is_marked = |want: &&Wanted| self.marked.iter().any(|marked| marked.dev == want.dev);
+        let marked = wanted.iter().filter(is_marked);
+        let watched: Vec<usize> = marked.flat_map(|want| want.mounts.clone()).collect();
+        if let Some(before) = &self.before {
+            changes.is_same_table = before.mounts == mounts;
+            let is_asked_anew = before.watches != *watches;
+            let is_new = |at: &&usize| {
+                let mount = &mounts[**at];
+                let is_known = before.has(&before.watched, mount);
+                !(is_known || is_asked_anew && before.has(&before.visible, mount))
+            };
+            let new = watched.iter().filter(is_new);
+            changes.appeared = new.map(|at| mounts[*at].point.clone()).collect();
+        }
+        self.before = Some(Before {
+            watches: watches.clone(),
+            visible: marks::visible(&mounts),
+            mounts,
+            watched,
+        });
     }
 
     /// Marks filesystems; what cannot be, or not well, is so at each place where it is mounted.

@@ -315,7 +315,7 @@ impl Watching {
         let all = self.watchman.with_needs(&self.watches);
         let Changes {
             notes, shortfalls, ..
-        } = self.engine.reconcile(&all)?;
+        } = self.engine.reconcile(&all, mount::mounts()?)?;
         // What is seen whole needs no words here.
         for note in notes
             .iter()

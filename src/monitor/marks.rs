@@ -77,9 +77,7 @@ impl Dialect {
 
 /// Plans the marks for `watches`. Start-up, `add`, `remove` and a new mount all come here.
 pub fn plan(watches: &WatchSet, mounts: &[Mount], dialect: Dialect) -> Plan {
-    let visible: Vec<usize> = (0..mounts.len())
-        .filter(|at| mount_of(&mounts[*at].point, mounts) == Some(*at))
-        .collect();
+    let visible = visible(mounts);
     let mut plan = Plan::default();
     let mut programs = Plan::default();
     for watch in watches.iter() {
@@ -118,6 +116,13 @@ pub fn plan(watches: &WatchSet, mounts: &[Mount], dialect: Dialect) -> Plan {
     }
     plan.programs = programs.filesystems;
     plan
+}
+
+/// The mounts that a path leads to.
+pub fn visible(mounts: &[Mount]) -> Vec<usize> {
+    (0..mounts.len())
+        .filter(|at| mount_of(&mounts[*at].point, mounts) == Some(*at))
+        .collect()
 }
 
 /// The mount that a path is on: where one arrives who goes from the root of all, at each mount point on

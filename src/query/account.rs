@@ -238,7 +238,8 @@ impl Teller {
             "SHORT" => {
                 if let Some(path) = &line.path {
                     let why = line.cause.clone().unwrap_or_default();
-                    self.short.insert(path.clone(), (line.time, why));
+                    let from = line.since.unwrap_or(line.time).min(line.time);
+                    self.short.insert(path.clone(), (from, why));
                 }
             }
             "WHOLE" => {

@@ -23,6 +23,8 @@ pub struct Mount {
     pub point: Vec<u8>,
     /// Options of this mount, such as `ro` and `noexec`.
     pub flags: String,
+    /// With which others it shares what is mounted on it, in the words of the table.
+    pub shares: String,
     /// Filesystem type.
     pub fstype: String,
     /// What is mounted.
@@ -91,6 +93,7 @@ fn mount_of_chroot() -> io::Result<Mount> {
                 root: Vec::new(),
                 point: b"/".to_vec(),
                 flags: String::new(),
+                shares: String::new(),
                 fstype: statfs::name_of(statfs::room_of(&top)?.kind),
                 source: Vec::new(),
                 options: Vec::new(),
@@ -98,6 +101,29 @@ fn mount_of_chroot() -> io::Result<Mount> {
         },
         Ok,
     )
+}
+
+/// The table of mounts, to be asked whether it has changed.
+#[derive(Debug)]
+pub struct Table(File);
+
+impl Table {
+    /// Opens it; from now on changes are noticed.
+    pub fn open() -> io::Result<Self> {
+        File::open("/proc/self/mountinfo").map(Self)
+    }
+
+    /// Whether it has changed since the last answer.
+    pub fn has_changed(&self) -> bool {
+        let mut look = libc::pollfd {
+            fd: self.0.as_raw_fd(),
+            events: libc::POLLPRI,
+            revents: 0,
+        };
+        // SAFETY: one pollfd that lives for the call, which does not wait.
+        let looked = unsafe { libc::poll(&raw mut look, 1, 0) };
+        looked > 0 && look.revents & libc::POLLPRI != 0
+    }
 }
 
 /// Parses mountinfo; a line that does not fit is passed over.
@@ -114,7 +140,13 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     let (root, point) = (unescape(words.next()?), unescape(words.next()?));
     let flags = String::from_utf8_lossy(words.next()?).into_owned();
     // Optional fields, ended by a single dash.
-    words.by_ref().find(|word| *word == b"-")?;
+    let mut shares = String::new();
+    loop {
+        match words.next()? {
+            b"-" => break,
+            word => shares += &format!("{} ", String::from_utf8_lossy(word)),
+        }
+    }
     let fstype = String::from_utf8_lossy(words.next()?).into_owned();
     let (source, options) = (
         unescape(words.next()?),
@@ -127,6 +159,7 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
         root,
         point,
         flags,
+        shares,
         fstype,
         source,
         options,
@@ -218,6 +251,7 @@ mod tests {
         assert_eq!(mounts.len(), 1);
         assert_eq!(mounts[0].point, b"/mnt/a b");
         assert_eq!(mounts[0].flags, "rw,noatime");
+        assert_eq!(mounts[0].shares, "shared:1 master:2 ");
         assert_eq!(mounts[0].root, b"/sub");
         assert_eq!(mounts[0].source, b"/dev/x\\y");
         assert_eq!(mounts[0].dev, (98, 0));

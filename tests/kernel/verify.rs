@@ -2,6 +2,8 @@
 
 #[path = "verify/disk.rs"]
 mod disk;
+#[path = "verify/mounts.rs"]
+mod mounts;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -13,7 +15,7 @@ use serde_json::Value;
 
 use crate::Suite;
 use crate::flood;
-use crate::ground::{Fs, Ground, sh, unmount};
+use crate::ground::{Fs, Ground};
 use crate::recorder::{Home, Recorder, tell};
 use crate::wait::{PATIENCE, until};
 use crate::workers::together;
@@ -31,7 +33,9 @@ pub(crate) fn list(suite: &mut Suite) {
     suite.one("verify_written_in_the_end", disk::written);
     suite.one("verify_removed_and_added", removed_and_added);
     suite.one("verify_daemon_never_started", never_started);
-    suite.one("verify_mount_watched_by_its_directories", weak_mount);
+    suite.one("verify_mount_watched_by_its_directories", mounts::weak);
+    suite.one("verify_mounted_while_nobody_looks", mounts::unseen);
+    suite.one("verify_mounts_that_only_pass", mounts::passing);
     suite.one("verify_trimmed_rotated_and_cut_logs", logs_of_others);
 }
 
@@ -491,37 +495,6 @@ fn never_started() {
     assert_eq!(done.status.code(), Some(1));
     let answer: Value = serde_json::from_slice(&done.stdout).unwrap();
     assert_eq!(answer["complete"], false);
-}
-
-/// What can only be watched by marks on each directory is no complete record, as long as it is mounted.
-fn weak_mount() {
-    let scene = Scene::new("");
-    let (point, other) = (scene.root.join("mnt"), scene.root.join("other"));
-    fs::create_dir(&point).unwrap();
-    fs::create_dir(&other).unwrap();
-    let mut recorder = scene.home.start();
-    scene.record(&mut recorder, "1");
-    let told = |event: &str, at: &Path| {
-        let is_it = |line: &Value| line["path"] == at.to_str().unwrap();
-        let is_told = || scene.home.journal_of(event).iter().any(is_it).then_some(());
-        let told = until(PATIENCE, is_told);
-        told.unwrap_or_else(|| panic!("no {event}: {:#?}", scene.home.journal()));
-    };
-    sh(&["mount", "-t", "ramfs", "fsmon-test"], &[&point]);
-    told("SHORT", &point);
-    // At each place where it is mounted.
-    sh(&["mount", "--bind"], &[&point, &other]);
-    told("SHORT", &other);
-    unmount(&other);
-    told("WHOLE", &other);
-    unmount(&point);
-    told("WHOLE", &point);
-    recorder.stop();
-    let answer = scene.verify(&[]);
-    assert_eq!(
-        states(&answer, &scene.root),
-        ["complete", "short", "complete"]
-    );
 }
 
 fn logs_of_others() {

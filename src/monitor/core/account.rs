@@ -65,6 +65,7 @@ impl Core {
                 self.writer.journal(&Entry::Short {
                     path: &short.point,
                     cause: &short.why,
+                    since: changes.since,
                 });
             }
         }

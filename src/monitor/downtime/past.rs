@@ -127,6 +127,7 @@ mod tests {
     const SHORT: Entry<'_> = Entry::Short {
         path: b"/mnt",
         cause: "FUSE",
+        since: None,
     };
     const WHOLE: Entry<'_> = Entry::Whole { path: b"/mnt" };
     const BACK: Entry<'_> = Entry::Clock { step: -5 };

@@ -264,6 +264,44 @@ fn a_mount_that_cannot_be_watched_concerns_what_lies_above_and_below_it() {
 }
 
 #[test]
+fn what_was_mounted_before_it_was_seen_is_not_whole_since_then() {
+    let mounted = |second, since, event: &str| {
+        boxed(Written {
+            path: Some(b"/a/mnt".to_vec()),
+            since: Some(at(since)),
+            ..line(second, event)
+        })
+    };
+    let items = [
+        start(1),
+        add(1, "/a"),
+        mounted(6, 3, "SHORT"),
+        mounted(6, 6, "WHOLE"),
+        add(6, "/a/mnt"),
+        // The clock was set back meanwhile.
+        mounted(8, 9, "SHORT"),
+        mounted(8, 8, "WHOLE"),
+        stop(9),
+    ];
+    let Account { stories, .. } = account(&items, End::Silent(at(9)));
+    let of = |path: &str| {
+        let story = stories.iter().find(|story| story.path == path.as_bytes());
+        shown(story.unwrap())
+    };
+    assert_eq!(
+        of("/a"),
+        pieces(&[
+            (1, 3, "Complete"),
+            (3, 6, "Short"),
+            (6, 8, "Complete"),
+            (8, 8, "Short"),
+            (8, 9, "Complete")
+        ])
+    );
+    assert_eq!(of("/a/mnt")[0], (6, 6, "Short".to_owned()));
+}
+
+#[test]
 fn what_clean_did_is_told_once() {
     let change = |event: &str, how: Option<&str>| {
         boxed(Written {
