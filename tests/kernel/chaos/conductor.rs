@@ -391,7 +391,13 @@ impl<'s> Conductor<'s> {
                         let mut said = String::new();
                         let pipe = asked.child.stderr.as_mut().unwrap();
                         std::io::Read::read_to_string(pipe, &mut said).unwrap();
-                        self.said.push(format!("asked {asked:?}: {status}: {said}"));
+                        // A daemon that ends before it has answered cannot be asked any more.
+                        let last = self.stage.chronicle.runs.last();
+                        let has_ended = last
+                            .is_none_or(|run| run.spawned > asked.since || run.ended != u64::MAX);
+                        if !(has_ended && said.contains("it closed without an answer")) {
+                            self.said.push(format!("asked {asked:?}: {status}: {said}"));
+                        }
                     }
                 }
             }
