@@ -3,7 +3,6 @@
 //! The kernel says that the table of mounts has changed, not when; so the table is asked often, which costs little.
 
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
 
 use super::Core;
 use crate::event::WallTime;
@@ -72,14 +71,6 @@ impl Core {
         if changes.since.is_none() {
             return;
         }
-        let passed: Vec<&[u8]> = if changes.is_same_table {
-            let watched = self.watches.iter();
-            watched
-                .map(|watch| watch.path.as_os_str().as_bytes())
-                .collect()
-        } else {
-            Vec::new()
-        };
         // Of what is not watched well that is told, and since when.
         let is_short = |point: &&Vec<u8>| {
             let mut all = changes.shortfalls.iter().chain(&changes.weak);
@@ -87,7 +78,9 @@ impl Core {
         };
         let appeared = changes.appeared.iter().filter(|point| !is_short(point));
         let appeared = appeared.map(|point| (&**point, APPEARED));
-        for (path, cause) in appeared.chain(passed.into_iter().map(|path| (path, PASSED))) {
+        // It can have been anywhere.
+        let passed = changes.is_same_table.then_some((&b"/"[..], PASSED));
+        for (path, cause) in appeared.chain(passed) {
             let since = changes.since;
             self.writer.journal(&Entry::Short { path, cause, since });
             self.writer.journal(&Entry::Whole { path });
@@ -97,4 +90,4 @@ impl Core {
 
 const APPEARED: &str =
     "something was mounted or unmounted here: what was done before it was marked is not recorded";
-const PASSED: &str = "mounts changed and were back as before when they were read: what was done meanwhile on something that was mounted below is not recorded";
+const PASSED: &str = "mounts changed and were back as before when they were read: what was done meanwhile on something that was mounted somewhere is not recorded";
