@@ -188,14 +188,7 @@ impl Feed {
     /// What the kernel merged is told apart by the rest of its round, so none is cut.
     pub fn take_rounds(&self, enough: usize, into: &mut Vec<Batch>) -> usize {
         let mut inner = self.lock();
-        let (mut bytes, mut from) = (0, 0);
-        let rounds = inner.rounds.iter().position(|end| {
-            let round = &inner.queue[from..*end];
-            bytes += round.iter().map(|batch| batch.bytes.len()).sum::<usize>();
-            from = *end;
-            bytes >= enough
-        });
-        match rounds.map(|last| last + 1) {
+        match enough_rounds(&inner.queue, &inner.rounds, enough) {
             Some(count) if count < inner.rounds.len() => {
                 let end = inner.rounds[count - 1];
                 into.extend(inner.queue.drain(..end));
@@ -407,3 +400,49 @@ const GATHER: Duration = Duration::from_millis(1);
 const GATHER_PROGRAMS: Duration = Duration::from_millis(5);
 /// So many records about processes are kept back, as long as nothing else comes.
 const KEPT_BACK: usize = 4096;
+
+/// How many whole rounds of reads hold `enough` bytes.
+///
+/// What was lost is noticed when the next batch is kept, which may be in the next round: a loss is handed out with what
+/// stands in front of it, to whose records the kernel may have added something of it.
+fn enough_rounds(queue: &[Batch], rounds: &[usize], enough: usize) -> Option<usize> {
+    let (mut bytes, mut from) = (0, 0);
+    let last = rounds.iter().position(|end| {
+        let round = &queue[from..*end];
+        bytes += round.iter().map(|batch| batch.bytes.len()).sum::<usize>();
+        from = *end;
+        let is_cut_by_loss = queue.get(*end).is_some_and(|next| next.lost.is_some());
+        bytes >= enough && !is_cut_by_loss
+    });
+    last.map(|last| last + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_is_handed_out_with_what_stands_before_it() {
+        let read = |bytes: usize| Batch {
+            bytes: vec![0; bytes],
+            ..Batch::default()
+        };
+        let loss = || Batch {
+            lost: Some(Loss {
+                count: None,
+                since: WallTime(1),
+                until: WallTime(2),
+                cause: "no room",
+            }),
+            ..Batch::default()
+        };
+        let quiet = [read(5), read(5), read(5)];
+        assert_eq!(enough_rounds(&quiet, &[1, 2, 3], 6), Some(2));
+        assert_eq!(enough_rounds(&quiet, &[1, 3], 6), Some(2));
+        assert_eq!(enough_rounds(&quiet, &[1, 2, 3], 16), None);
+        // Noticed in the next round.
+        let queue = [read(9), loss(), read(1), read(1)];
+        assert_eq!(enough_rounds(&queue, &[1, 3, 4], 6), Some(2));
+        assert_eq!(enough_rounds(&queue, &[2, 4], 6), Some(1));
+    }
+}
