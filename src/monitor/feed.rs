@@ -188,7 +188,8 @@ impl Feed {
     /// What the kernel merged is told apart by the rest of its round, so none is cut.
     pub fn take_rounds(&self, enough: usize, into: &mut Vec<Batch>) -> usize {
         let mut inner = self.lock();
-        match enough_rounds(&inner.queue, &inner.rounds, enough) {
+        let is_losing = inner.losing.is_some();
+        match enough_rounds(&inner.queue, is_losing, &inner.rounds, enough) {
             Some(count) if count < inner.rounds.len() => {
                 let end = inner.rounds[count - 1];
                 into.extend(inner.queue.drain(..end));
@@ -403,15 +404,23 @@ const KEPT_BACK: usize = 4096;
 
 /// How many whole rounds of reads hold `enough` bytes.
 ///
-/// What was lost is noticed when the next batch is kept, which may be in the next round: a loss is handed out with what
-/// stands in front of it, to whose records the kernel may have added something of it.
-fn enough_rounds(queue: &[Batch], rounds: &[usize], enough: usize) -> Option<usize> {
+/// A loss is handed out with what stands in front of it, to whose records the kernel may have added something of it.
+/// It stands in the queue once there was room again; until then, and in the queue in front of it, there may be what
+/// processes did meanwhile.
+fn enough_rounds(
+    queue: &[Batch],
+    is_losing: bool,
+    rounds: &[usize],
+    enough: usize,
+) -> Option<usize> {
     let (mut bytes, mut from) = (0, 0);
     let last = rounds.iter().position(|end| {
         let round = &queue[from..*end];
         bytes += round.iter().map(|batch| batch.bytes.len()).sum::<usize>();
         from = *end;
-        let is_cut_by_loss = queue.get(*end).is_some_and(|next| next.lost.is_some());
+        let mut behind = queue[*end..].iter();
+        let next = behind.find(|batch| batch.lost.is_some() || !batch.bytes.is_empty());
+        let is_cut_by_loss = next.map_or(is_losing, |next| next.lost.is_some());
         bytes >= enough && !is_cut_by_loss
     });
     last.map(|last| last + 1)
@@ -436,13 +445,22 @@ mod tests {
             }),
             ..Batch::default()
         };
+        let processes = Batch::default;
         let quiet = [read(5), read(5), read(5)];
-        assert_eq!(enough_rounds(&quiet, &[1, 2, 3], 6), Some(2));
-        assert_eq!(enough_rounds(&quiet, &[1, 3], 6), Some(2));
-        assert_eq!(enough_rounds(&quiet, &[1, 2, 3], 16), None);
+        assert_eq!(enough_rounds(&quiet, false, &[1, 2, 3], 6), Some(2));
+        assert_eq!(enough_rounds(&quiet, false, &[1, 3], 6), Some(2));
+        assert_eq!(enough_rounds(&quiet, false, &[1, 2, 3], 16), None);
         // Noticed in the next round.
         let queue = [read(9), loss(), read(1), read(1)];
-        assert_eq!(enough_rounds(&queue, &[1, 3, 4], 6), Some(2));
-        assert_eq!(enough_rounds(&queue, &[2, 4], 6), Some(1));
+        assert_eq!(enough_rounds(&queue, false, &[1, 3, 4], 6), Some(2));
+        assert_eq!(enough_rounds(&queue, false, &[2, 4], 6), Some(1));
+        // Room again only after a round that brought nothing but what processes did.
+        let queue = [read(9), processes(), loss(), read(1), read(1)];
+        assert_eq!(enough_rounds(&queue, false, &[1, 2, 4, 5], 6), Some(3));
+        // No room yet.
+        let queue = [read(9), read(9), processes(), processes()];
+        assert_eq!(enough_rounds(&queue, true, &[1, 2, 3, 4], 6), Some(1));
+        assert_eq!(enough_rounds(&queue, true, &[2, 3, 4], 6), None);
+        assert_eq!(enough_rounds(&queue, false, &[2, 3, 4], 6), Some(1));
     }
 }
