@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
 use super::tree::{DirTree, NodeId};
-use crate::fid_parser::raw::HandleKey;
+use crate::fid_parser::raw::{FsId, HandleKey};
 
 /// What is known of one file.
 #[derive(Clone, Debug)]
@@ -163,6 +163,15 @@ impl FileTable {
         }
     }
 
+    /// Forgets the files of a filesystem.
+    pub fn forget_filesystem(&mut self, tree: &mut DirTree, fs: FsId) {
+        for files in [&mut self.young, &mut self.old] {
+            for (_, file) in files.extract_if(|key, _| key.fs() == fs) {
+                file.release(tree);
+            }
+        }
+    }
+
     fn is_young_full(&self) -> bool {
         self.young.len() * 2 >= self.capacity
     }
@@ -264,6 +273,9 @@ mod tests {
         assert_eq!(files.find(&key(0)).unwrap().size, Some(0));
         assert_eq!(&*files.find(&key(0)).unwrap().name, b"kept");
         assert!(files.find(&key(1)).is_none());
+        files.see(&mut tree, &HandleKey::new(1, 1, b"other"), dir, b"x", true);
+        files.forget_filesystem(&mut tree, 0);
+        assert_eq!(files.len(), 1);
         files.clear(&mut tree);
         assert!(files.is_empty());
     }

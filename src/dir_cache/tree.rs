@@ -12,7 +12,7 @@ use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use crate::fid_parser::raw::HandleKey;
+use crate::fid_parser::raw::{FsId, HandleKey};
 
 /// Number of a directory in the tree; valid until [`DirTree::trim`] drops the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,7 +41,7 @@ struct Node {
     at: u32,
     /// Nodes and files that refer to this one; it stays while there are any.
     references: u32,
-    fs: u16,
+    fs: FsId,
     used: u16,
     handle_len: u8,
     name_len: u8,
@@ -406,13 +406,31 @@ impl DirTree {
         }
     }
 
-    fn drop_node(&mut self, at: usize) {
-        let node = self.nodes[at];
+    /// Forgets all directories of a filesystem: none of them is found any more, whoever is the next to have its number.
+    /// What still refers to one keeps it.
+    pub fn forget_filesystem(&mut self, fs: FsId) {
+        for at in 0..self.nodes.len() {
+            if self.nodes[at].fs == fs && self.nodes[at].flags & FREE == 0 {
+                self.hide(at);
+                let flags = &mut self.nodes[at].flags;
+                *flags = *flags & !(PINNED | RECENT) | BURIED;
+            }
+        }
+    }
+
+    /// Takes a directory out of the index.
+    fn hide(&mut self, at: usize) {
+        let node = &self.nodes[at];
         let stored = &self.arena[node.at as usize..][..1 + usize::from(node.handle_len)];
         let hash = hash_of(&self.hasher, node.fs, stored);
         if let Ok(entry) = self.index.find_entry(hash, |id| *id as usize == at) {
             entry.remove();
         }
+    }
+
+    fn drop_node(&mut self, at: usize) {
+        self.hide(at);
+        let node = self.nodes[at];
         self.garbage += 1 + usize::from(node.handle_len) + usize::from(node.name_len);
         self.nodes[at].flags = FREE;
         self.free.push(at as u32);
@@ -454,7 +472,7 @@ impl DirTree {
             && &self.arena[node.at as usize + 1..][..usize::from(node.handle_len)] == key.bytes()
     }
 
-    fn hash(&self, fs: u16, kind: u8, handle: &[u8]) -> u64 {
+    fn hash(&self, fs: FsId, kind: u8, handle: &[u8]) -> u64 {
         let mut stored = [0; HandleKey::CAPACITY + 1];
         stored[0] = kind;
         stored[1..=handle.len()].copy_from_slice(handle);
@@ -474,7 +492,7 @@ fn stored_kind(key: &HandleKey) -> u8 {
     key.kind().to_le_bytes()[0]
 }
 
-fn hash_of(hasher: &DefaultHashBuilder, fs: u16, stored: &[u8]) -> u64 {
+fn hash_of(hasher: &DefaultHashBuilder, fs: FsId, stored: &[u8]) -> u64 {
     hasher.hash_one((fs, stored))
 }
 
@@ -542,6 +560,39 @@ mod tests {
             tree.trim();
             assert_eq!(tree.len(), kept, "{now}");
         }
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_filesystem_that_is_gone() {
+        let mut tree = DirTree::new(2, 0);
+        let other = |n: u32| HandleKey::new(2, 1, &n.to_le_bytes());
+        let (top, kept) = (tree.intern(&key(0)), tree.intern(&other(0)));
+        tree.put_top(top);
+        tree.put_top(kept);
+        for n in 1..=50 {
+            let id = tree.intern(&key(n));
+            tree.put(id, top, b"marked");
+            tree.pin(id);
+        }
+        let held = tree.find(&key(7)).unwrap();
+        tree.retain(held);
+        tree.forget_filesystem(1);
+        assert_eq!(tree.len(), 1);
+        assert_eq!(tree.find(&other(0)), Some(kept));
+        assert_eq!(path(&tree, held), "marked");
+        // Another one has the number.
+        let next = tree.intern(&key(7));
+        assert!(next != held && tree.is_unknown(next));
+        for now in 1..=9 {
+            tree.set_now(now);
+            tree.trim();
+        }
+        let left = tree.nodes.iter().filter(|node| node.flags & FREE == 0);
+        assert_eq!(
+            left.count(),
+            4,
+            "two that are known, one that is held, and its parent"
+        );
     }
 
     proptest! {

@@ -5,6 +5,8 @@
 
 mod marking;
 
+pub(super) use marking::add_filesystem_mark;
+
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
@@ -42,7 +44,7 @@ pub(super) struct Marked {
     pub(super) fstype: String,
     pub(super) fs: FsId,
     pub(super) group: u16,
-    fsid: u64,
+    pub(super) fsid: u64,
     pub(super) way: Way,
     pub(super) mask: u64,
     pub(super) mount_ids: Vec<i32>,
@@ -102,7 +104,7 @@ pub struct Engine {
     feed: Arc<Feed>,
     pub(super) pipeline: Pipeline,
     dialect: Dialect,
-    main: Arc<Group>,
+    pub(super) main: Arc<Group>,
     main_number: u16,
     pub(super) others: HashMap<u16, Arc<Group>>,
     pub(super) marked: Vec<Marked>,

@@ -329,10 +329,22 @@ impl Pipeline {
         self.filesystems.insert((group, fsid), fs);
     }
 
+    /// Whether records of a group name a filesystem by this id.
+    pub fn knows_filesystem(&self, group: u16, fsid: u64) -> bool {
+        self.filesystems.contains_key(&(group, fsid))
+    }
+
+    /// Whether no filesystem has this number.
+    pub fn is_free(&self, fs: FsId) -> bool {
+        self.filesystems.values().all(|known| *known != fs)
+    }
+
     /// Forgets a filesystem that is no longer marked; its records are passed over.
     pub fn forget_filesystem(&mut self, fs: FsId) {
         self.filesystems.retain(|_, known| *known != fs);
         self.marked_by_inode.retain(|known| *known != fs);
+        self.files.forget_filesystem(&mut self.tree, fs);
+        self.tree.forget_filesystem(fs);
     }
 
     /// Says that each directory of a filesystem needs a mark of its own and cannot be asked for.

@@ -3,13 +3,22 @@
 use std::fs;
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::Suite;
-use crate::ground::{Fs, Ground, sh};
+use crate::ground::{Fs, Ground, sh, unmount};
 use crate::recorder::Home;
+use crate::wait::{PATIENCE, until};
 
 pub(crate) fn list(suite: &mut Suite) {
     suite.tools("fuse", &["bindfs"], fuse);
     suite.tools("overlay_with_a_lower_layer", &["mount"], lower_layer);
+    suite.tools("a_filesystem_and_its_copy", &["mkfs.ext4"], copies);
+    suite.tools(
+        "an_overlay_with_the_id_of_what_it_lies_on",
+        &["mkfs.ext4"],
+        of_one_id,
+    );
 }
 
 fn told(home: &Home, root: &Path) -> Vec<String> {
@@ -114,4 +123,106 @@ fn lower_layer() {
             "MOVED_TO /newer"
         ]
     );
+}
+
+/// A copy has the id of the filesystem, and files with the same handles.
+fn copies() {
+    let ground = Ground::new();
+    let root = ground.directory("root");
+    let one = root.join("one");
+    let two = one.join("two");
+    let images = [ground.image("one", "16M"), ground.dir.join("two.img")];
+    sh(&["mkfs.ext4", "-q"], &[&images[0]]);
+    let mount = |image: &Path, at: &Path| sh(&["mount", "-o", "loop"], &[image, at]);
+    fs::create_dir(&one).unwrap();
+    mount(&images[0], &one);
+    for dir in [&one.join("dir"), &two] {
+        fs::create_dir(dir).unwrap();
+    }
+    unmount(&one);
+    fs::copy(&images[0], &images[1]).unwrap();
+    mount(&images[0], &one);
+    let home = Home::new(&ground);
+    home.watch("_global", &root, &["-r", "-t", "CREATE,DELETE"]);
+    let mut recorder = home.start();
+    let marked = |point: &Path, is_marked: bool| {
+        let health = || home.ok(&["health", "--json"]);
+        let look = || {
+            let health: Value = serde_json::from_str(&health()).unwrap();
+            let watched = health["filesystems"].to_string();
+            (watched.contains(point.to_str().unwrap()) == is_marked).then_some(())
+        };
+        assert!(until(PATIENCE, look).is_some(), "{}", health());
+    };
+    let mut expected = Vec::new();
+    let mut write = |at: &str| {
+        let path = root.join(at);
+        fs::write(&path, "").unwrap();
+        fs::remove_file(&path).unwrap();
+        expected.extend([format!("CREATE /{at}"), format!("DELETE /{at}")]);
+    };
+    write("one/dir/1");
+    mount(&images[1], &two);
+    marked(&two, true);
+    recorder.settle("_global", &root);
+    for at in ["one/dir/2", "one/3"] {
+        write(at);
+    }
+    recorder.settle("_global", &root);
+    for at in ["one/two/dir/4", "one/two/5"] {
+        write(at);
+    }
+    recorder.settle("_global", &root);
+    unmount(&two);
+    marked(&two, false);
+    write("one/dir/6");
+    recorder.settle("_global", &root);
+    recorder.stop();
+    assert_eq!(told(&home, &root), expected);
+}
+
+/// An overlay that was made before overlays had ids of their own has that of its upper filesystem.
+fn of_one_id() {
+    let ground = Ground::new();
+    let root = ground.directory("root");
+    let (disk, merged) = (root.join("disk"), root.join("merged"));
+    let image = ground.image("disk", "16M");
+    sh(&["mkfs.ext4", "-q"], &[&image]);
+    for at in [&disk, &merged] {
+        fs::create_dir(at).unwrap();
+    }
+    sh(&["mount", "-o", "loop"], &[&image, &disk]);
+    for dir in ["lower", "upper", "work", "other"] {
+        fs::create_dir(disk.join(dir)).unwrap();
+    }
+    let part = |name: &str| disk.join(name).display().to_string();
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={},index=on,nfs_export=on,uuid=null",
+        part("lower"),
+        part("upper"),
+        part("work")
+    );
+    sh(
+        &["mount", "-t", "overlay", "overlay", "-o", &options],
+        &[&merged],
+    );
+    let home = Home::new(&ground);
+    home.watch("_global", &root, &["-r", "-t", "CREATE,DELETE"]);
+    let mut recorder = home.start();
+    fs::write(disk.join("other/1"), "").unwrap();
+    recorder.settle("_global", &root);
+    fs::write(merged.join("2"), "").unwrap();
+    recorder.settle("_global", &root);
+    unmount(&merged);
+    recorder.stop();
+    let lines = told(&home, &root);
+    let of = |point: &str| {
+        lines
+            .iter()
+            .filter(|line| line.contains(point))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of("/merged"), ["CREATE /merged/2"]);
+    assert_eq!(of("/other"), ["CREATE /disk/other/1"]);
+    assert_eq!(of("/disk/upper"), ["CREATE /disk/upper/2"]);
 }
