@@ -92,7 +92,9 @@ impl Before {
     fn has(&self, places: &[usize], mount: &Mount) -> bool {
         let is_it = |at: &usize| {
             let before = &self.mounts[*at];
-            before.id == mount.id && before.point == mount.point
+            // The kernel gives a number that has become free to the next mount.
+            let is_same = before.dev == mount.dev && before.root == mount.root;
+            is_same && before.id == mount.id && before.point == mount.point
         };
         places.iter().any(is_it)
     }

@@ -239,6 +239,8 @@ impl Teller {
                 if let Some(path) = &line.path {
                     let why = line.cause.clone().unwrap_or_default();
                     let from = line.since.unwrap_or(line.time).min(line.time);
+                    // It was short before, for another reason.
+                    self.accepted(path, from);
                     self.short.insert(path.clone(), (from, why));
                 }
             }

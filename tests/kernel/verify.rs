@@ -36,6 +36,11 @@ pub(crate) fn list(suite: &mut Suite) {
     suite.one("verify_mount_watched_by_its_directories", mounts::weak);
     suite.one("verify_mounted_while_nobody_looks", mounts::unseen);
     suite.one("verify_mounts_that_only_pass", mounts::passing);
+    suite.tools(
+        "verify_mount_in_the_place_of_another",
+        &["mkfs.ext4"],
+        mounts::replaced,
+    );
     suite.one("verify_trimmed_rotated_and_cut_logs", logs_of_others);
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::{Core, say_bad_lines};
 use crate::config::{CacheSettings, Chain, Config};
+use crate::event::WallTime;
 use crate::log::journal::Entry;
 use crate::monitor::control::{Answer, Command};
 use crate::monitor::live::Interest;
@@ -54,7 +55,7 @@ impl Core {
         self.watches.add_or_replace(watch.clone());
         let changes = match self.reconcile() {
             Ok(changes) => changes,
-            Err(error) => return self.undo(before, &error.to_string()),
+            Err(error) => return self.undo(before, None, &error.to_string()),
         };
         let hindered = changes
             .shortfalls
@@ -62,7 +63,7 @@ impl Core {
             .find(|short| is_on(&watch.path, &short.point));
         if let Some(short) = hindered {
             let why = format!("cannot watch {}: {}", quoted(&watch.path), short.why);
-            return self.undo(before, &why);
+            return self.undo(before, changes.since, &why);
         }
         self.say_changes(&changes);
         self.roots.look(&self.watches, &self.reporter);
@@ -81,11 +82,17 @@ impl Core {
         Reply::done()
     }
 
-    fn undo(&mut self, before: WatchSet, why: &str) -> Reply {
+    /// Takes a watch back. What was mounted meanwhile, `since` when, was seen by the try.
+    fn undo(&mut self, before: WatchSet, since: Option<WallTime>, why: &str) -> Reply {
         self.watches = before;
-        if let Err(error) = self.reconcile() {
-            self.reporter
-                .say(Level::Error, &format!("cannot restore the marks: {error}"));
+        match self.reconcile() {
+            Ok(mut changes) => {
+                changes.since = since.or(changes.since);
+                self.say_changes(&changes);
+            }
+            Err(error) => self
+                .reporter
+                .say(Level::Error, &format!("cannot restore the marks: {error}")),
         }
         Reply::refused(why, Some(ErrorKind::Permanent))
     }
@@ -100,11 +107,12 @@ impl Core {
             );
             return Reply::refused(what, None);
         }
-        if let Err(error) = self.reconcile() {
-            self.reporter.say(
+        match self.reconcile() {
+            Ok(changes) => self.say_changes(&changes),
+            Err(error) => self.reporter.say(
                 Level::Warning,
                 &format!("cannot take back the marks: {error}"),
-            );
+            ),
         }
         for watch in &removed {
             self.writer.journal(&Entry::Remove(subject(watch)));

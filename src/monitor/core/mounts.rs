@@ -68,26 +68,65 @@ const TRIES: usize = 8;
 impl Core {
     /// Lets the journal tell where nobody looked between a change of the mounts and the marks that fit it.
     pub(super) fn note_mounts(&mut self, changes: &Changes) {
-        if changes.since.is_none() {
-            return;
-        }
-        // Of what is not watched well that is told, and since when.
-        let is_short = |point: &&Vec<u8>| {
-            let mut all = changes.shortfalls.iter().chain(&changes.weak);
-            all.any(|short| short.point == **point)
-        };
-        let appeared = changes.appeared.iter().filter(|point| !is_short(point));
-        let appeared = appeared.map(|point| (&**point, APPEARED));
-        // It can have been anywhere.
-        let passed = changes.is_same_table.then_some((&b"/"[..], PASSED));
-        for (path, cause) in appeared.chain(passed) {
-            let since = changes.since;
+        let since = changes.since;
+        for (path, cause) in unseen(changes) {
             self.writer.journal(&Entry::Short { path, cause, since });
             self.writer.journal(&Entry::Whole { path });
         }
     }
 }
 
+/// Where nobody looked, and why.
+fn unseen(changes: &Changes) -> impl Iterator<Item = (&[u8], &'static str)> {
+    let appeared = changes.appeared.iter();
+    let appeared = appeared.map(|point| (&**point, APPEARED));
+    // It can have been anywhere.
+    let passed = changes.is_same_table.then_some((&b"/"[..], PASSED));
+    // Of what is not watched well that is told, and since when; it does not become whole by this.
+    let is_short = |point: &[u8]| {
+        let mut all = changes.shortfalls.iter().chain(&changes.weak);
+        all.any(|short| short.point == *point)
+    };
+    let all = appeared.chain(passed);
+    all.filter(move |(point, _)| changes.since.is_some() && !is_short(point))
+}
+
 const APPEARED: &str =
     "something was mounted or unmounted here: what was done before it was marked is not recorded";
 const PASSED: &str = "mounts changed and were back as before when they were read: what was done meanwhile on something that was mounted somewhere is not recorded";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::engine::Shortfall;
+
+    #[test]
+    fn what_is_not_watched_well_does_not_become_whole_as_mounts_pass() {
+        let passed = |weak: &[&str]| Changes {
+            appeared: vec![b"/mnt".to_vec()],
+            is_same_table: true,
+            since: Some(WallTime(1)),
+            weak: weak
+                .iter()
+                .map(|point| Shortfall {
+                    point: point.as_bytes().to_vec(),
+                    why: "FUSE".to_owned(),
+                })
+                .collect(),
+            ..Changes::default()
+        };
+        let points = |changes: &Changes| {
+            let points =
+                unseen(changes).map(|(point, _)| String::from_utf8(point.to_vec()).unwrap());
+            points.collect::<Vec<_>>()
+        };
+        assert_eq!(points(&passed(&[])), ["/mnt", "/"]);
+        assert_eq!(points(&passed(&["/"])), ["/mnt"]);
+        assert_eq!(points(&passed(&["/mnt"])), ["/"]);
+        let quiet = Changes {
+            since: None,
+            ..passed(&[])
+        };
+        assert!(points(&quiet).is_empty());
+    }
+}

@@ -302,6 +302,40 @@ fn what_was_mounted_before_it_was_seen_is_not_whole_since_then() {
 }
 
 #[test]
+fn what_was_short_before_it_was_short_again_stays_short() {
+    let mounted = |second, since: Option<i64>, event: &str| {
+        boxed(Written {
+            path: Some(b"/a/mnt".to_vec()),
+            since: since.map(at),
+            ..line(second, event)
+        })
+    };
+    let items = [
+        start(1),
+        add(1, "/a"),
+        mounted(2, None, "SHORT"),
+        // For another reason.
+        mounted(5, None, "SHORT"),
+        // Something was mounted over it.
+        mounted(7, Some(6), "SHORT"),
+        mounted(7, Some(7), "WHOLE"),
+        mounted(7, Some(7), "WHOLE"),
+        stop(9),
+    ];
+    let Account { stories, .. } = account(&items, End::Silent(at(9)));
+    assert_eq!(
+        shown(&stories[0]),
+        pieces(&[
+            (1, 2, "Complete"),
+            (2, 5, "Short"),
+            (5, 6, "Short"),
+            (6, 7, "Short"),
+            (7, 9, "Complete")
+        ])
+    );
+}
+
+#[test]
 fn what_clean_did_is_told_once() {
     let change = |event: &str, how: Option<&str>| {
         boxed(Written {

@@ -118,3 +118,22 @@ pub(super) fn passing() {
         ["complete", "short", "complete"]
     );
 }
+
+/// The kernel gives the number of a mount that is gone to the next one.
+pub(super) fn replaced() {
+    let (scene, point, mut recorder) = recorded(mount);
+    let image = scene.ground.image("disk", "16M");
+    sh(&["mkfs.ext4", "-q"], &[&image]);
+    unrecorded(&scene, &mut recorder, &point, || {
+        unmount(&point);
+        sh(&["mount", "-o", "loop"], &[&image, &point]);
+        File::create(point.join("unseen")).unwrap();
+    });
+    scene.record(&mut recorder, "2");
+    recorder.stop();
+    let answer = scene.verify(&[]);
+    assert_eq!(
+        states(&answer, &scene.root),
+        ["complete", "short", "complete"]
+    );
+}
