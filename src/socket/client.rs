@@ -69,7 +69,6 @@ impl From<io::Error> for CallError {
 /// Sends a request to the daemon of user `uid` and waits for its answer, which is `ok`.
 pub fn call(socket: &Path, uid: u32, request: &Request) -> Result<Reply, CallError> {
     let mut stream = connect(socket, uid)?;
-    let broken = |error| CallError::Io(error);
     stream.set_read_timeout(Some(PATIENCE)).map_err(broken)?;
     stream
         .write_all(request.to_toml().as_bytes())
@@ -87,7 +86,6 @@ pub fn subscribe(
     uid: u32,
     request: &Request,
 ) -> Result<BufReader<UnixStream>, CallError> {
-    let broken = |error| CallError::Io(error);
     let mut stream = connect(socket, uid)?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(broken)?;
     stream
@@ -104,13 +102,20 @@ pub fn subscribe(
     Ok(lines)
 }
 
+/// Why a request got no answer. A daemon that ends resets what it has not read.
+fn broken(error: io::Error) -> CallError {
+    CallError::Io(match error.kind() {
+        kind @ (io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::BrokenPipe) => io::Error::new(kind, "it closed without an answer"),
+        _ => error,
+    })
+}
+
 /// The daemon's answer, which is `ok`.
 fn understood(text: &str) -> Result<Reply, CallError> {
     if text.is_empty() {
-        return Err(CallError::Io(io::Error::new(
-            io::ErrorKind::UnexpectedEof,
-            "it closed without an answer",
-        )));
+        return Err(broken(io::ErrorKind::UnexpectedEof.into()));
     }
     let reply = Reply::parse(text)
         .map_err(|error| CallError::Io(io::Error::new(io::ErrorKind::InvalidData, error)))?;
@@ -172,6 +177,27 @@ mod tests {
         ));
         assert!(matches!(answered(""), Err(CallError::Io(_))));
         assert!(matches!(answered("what"), Err(CallError::Io(_))));
+    }
+
+    #[test]
+    fn who_ends_without_reading_has_closed_without_an_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("s");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let daemon = std::thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            // There is something that it has not read.
+            let is_sent = || rustix::io::ioctl_fionread(&stream).unwrap() > 0;
+            while !is_sent() {
+                std::thread::yield_now();
+            }
+        });
+        let error = call(&socket, uid_of(dir.path()), &Request::list()).unwrap_err();
+        daemon.join().unwrap();
+        assert_eq!(
+            error.to_string(),
+            "cannot talk to the daemon: it closed without an answer"
+        );
     }
 
     #[test]
