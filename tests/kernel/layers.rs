@@ -211,10 +211,12 @@ fn of_one_id() {
     let mut recorder = home.start();
     fs::write(disk.join("other/1"), "").unwrap();
     recorder.settle("_global", &root);
-    fs::write(merged.join("2"), "").unwrap();
+    fs::create_dir(merged.join("dir")).unwrap();
+    fs::write(merged.join("dir/2"), "").unwrap();
     recorder.settle("_global", &root);
     unmount(&merged);
     recorder.stop();
+    assert!(home.journal_of("GAP").is_empty());
     let lines = told(&home, &root);
     let of = |point: &str| {
         lines
@@ -222,7 +224,13 @@ fn of_one_id() {
             .filter(|line| line.contains(point))
             .collect::<Vec<_>>()
     };
-    assert_eq!(of("/merged"), ["CREATE /merged/2"]);
+    assert_eq!(
+        of("/merged"),
+        ["CREATE /merged/dir", "CREATE /merged/dir/2"]
+    );
     assert_eq!(of("/other"), ["CREATE /disk/other/1"]);
-    assert_eq!(of("/disk/upper"), ["CREATE /disk/upper/2"]);
+    assert_eq!(
+        of("/disk/upper"),
+        ["CREATE /disk/upper/dir", "CREATE /disk/upper/dir/2"]
+    );
 }

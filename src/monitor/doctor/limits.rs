@@ -166,7 +166,7 @@ fn groups((most, used): (u64, u64)) -> Check {
         _ => State::Ok,
     };
     let text = format!(
-        "{used} of {most} that this user may have; fsmon takes one, one more for each FUSE mount that is watched, one for rules that refuse"
+        "{used} of {most} that this user may have; fsmon takes one, one more for each watched FUSE mount or filesystem with the id of another, one for rules that refuse"
     );
     let check = Part::Limits.check("fanotify groups", state, text);
     if state == State::Ok {

@@ -18,13 +18,25 @@ use crate::sys::mount::{self, Mount};
 use crate::sys::statfs;
 
 impl Engine {
+    /// Whether an overlay takes a mark of its own.
     pub(super) fn accepts(&self, mount: &Mount) -> bool {
-        open_dir(&path(&mount.point))
-            .and_then(|dir| {
-                self.main
-                    .add_mark(MarkOn::Filesystem, bits::CREATE | bits::ONDIR, dir.as_fd())
-            })
-            .is_ok()
+        let is_it =
+            |marked: &&Marked| marked.dev == mount.dev && marked.mount_ids.contains(&mount.id);
+        if let Some(known) = self.marked.iter().find(is_it) {
+            return known.way == Way::Filesystem;
+        }
+        // Tried in a group that ends with the try: the mark may belong in another one than the main group.
+        let tried = self.new_group().and_then(|group| {
+            let dir = open_dir(&path(&mount.point))?;
+            group.add_mark(MarkOn::Filesystem, bits::CREATE | bits::ONDIR, dir.as_fd())
+        });
+        tried.is_ok()
+    }
+
+    fn new_group(&self) -> io::Result<Group> {
+        Group::open(Reporting {
+            target_fid: self.dialect == Dialect::Modern,
+        })
     }
 
     pub(in crate::monitor) fn mark(
@@ -163,9 +175,7 @@ impl Engine {
 
     /// Opens a group beside the main one.
     fn open_group(&mut self) -> io::Result<u16> {
-        let group = Arc::new(Group::open(Reporting {
-            target_fid: self.dialect == Dialect::Modern,
-        })?);
+        let group = Arc::new(self.new_group()?);
         let number = self.feed.add_group(group.clone())?;
         self.others.insert(number, group);
         Ok(number)
