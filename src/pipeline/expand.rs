@@ -29,7 +29,9 @@ pub(super) struct Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Moved {
     spot: Spot,
-    /// Among what moves to one spot: the end of its use, of the object, of its name.
+    /// Among what moves to one spot: what lies in a directory ends before that.
+    level: u32,
+    /// The end of its use, of the object, of its name.
     rank: u8,
     rec: u32,
     bits: u64,
@@ -40,6 +42,18 @@ struct Moved {
 }
 
 impl Moved {
+    fn to(spot: Spot, rec: u32, bits: u64) -> Self {
+        Self {
+            spot,
+            level: 0,
+            rank: 0,
+            rec,
+            bits,
+            is_exact: false,
+            over: 0,
+        }
+    }
+
     fn step(&self) -> Option<Step> {
         let step = Step::in_its_place(self.rec, self.bits)?;
         Some(Step {
@@ -114,28 +128,22 @@ impl Step {
 }
 
 fn all_moved(window: &Window, end: usize, names: &KnownNames<'_>) -> Vec<Moved> {
-    let view = View {
+    let mut view = View {
         window,
         names: NamesThen::new(window, end, names),
         end: end as u32,
-        last_inside: last_use_of_removed(window, end),
+        inside: last_use_of_removed(window, end),
     };
+    view.follow_removals();
     let mut moved = Vec::new();
     for index in window.next as u32..view.end {
         let rec = &window.recs[index as usize];
-        if nameless::is_suspect(window, rec) {
+        if nameless::is_suspect(window, rec) && !view.names.is_called_so(rec) {
             let named = view
                 .later_of_same(rec)
                 .find(|(_, later)| later.mask & bits::CREATE != 0);
             let spot = named.map(|(rec, _)| Spot { rec, behind: true });
-            moved.extend(spot.map(|spot| Moved {
-                spot,
-                rank: 0,
-                rec: index,
-                bits: rec.mask,
-                is_exact: false,
-                over: 0,
-            }));
+            moved.extend(spot.map(|spot| Moved::to(spot, index, rec.mask)));
             continue;
         }
         let late =
@@ -146,48 +154,30 @@ fn all_moved(window: &Window, end: usize, names: &KnownNames<'_>) -> Vec<Moved> 
         if rec.at.is_none() && rec.mask & bits::MOVE_SELF != 0 && is_merged(rec) {
             let rename = view.rename_of_move(rec);
             let spot = rename.map(|rec| Spot { rec, behind: true });
-            moved.extend(spot.map(|spot| Moved {
-                spot,
-                rank: 0,
-                rec: index,
-                bits: bits::MOVE_SELF,
-                is_exact: false,
-                over: 0,
-            }));
+            moved.extend(spot.map(|spot| Moved::to(spot, index, bits::MOVE_SELF)));
         }
         if rec.at.is_none() && rec.mask & bits::DELETE_SELF != 0 {
             let bits = rec.mask & (bits::DELETE_SELF | bits::ATTRIB);
             moved.extend(view.end_of_object(index, rec).map(|(spot, over)| Moved {
-                spot,
+                level: view.level_of(rec),
                 rank: 1,
-                rec: index,
-                bits,
-                is_exact: false,
                 over,
+                ..Moved::to(spot, index, bits)
             }));
         }
         if rec.at.is_some() && is_merged(rec) {
             if late & bits::CLOSE_WRITE != 0 {
                 let spot = view.last_use(rec);
-                moved.extend(spot.map(|spot| Moved {
-                    spot,
-                    rank: 0,
-                    rec: index,
-                    bits: bits::CLOSE_WRITE,
-                    is_exact: false,
-                    over: 0,
-                }));
+                moved.extend(spot.map(|spot| Moved::to(spot, index, bits::CLOSE_WRITE)));
             }
             if late & bits::DELETE != 0 {
                 let spot = Some(view.spot_of_delete(index)).filter(|spot| spot.rec > index);
                 moved.extend(spot.map(|spot| Moved {
-                    spot,
+                    level: view.level_of(rec),
                     // What has another name has not ended.
                     rank: if spot.behind { 2 } else { 0 },
-                    rec: index,
-                    bits: bits::DELETE,
                     is_exact: view.is_own_end(rec, spot),
-                    over: 0,
+                    ..Moved::to(spot, index, bits::DELETE)
                 }));
             }
         }
@@ -216,43 +206,104 @@ fn is_last_close(remover: &Rec, other: &Rec) -> bool {
     other.pid != remover.pid && is_only_an_end(other)
 }
 
+/// What happened inside a directory that a merged record removes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Inside {
+    /// Behind which record it was over.
+    last: u32,
+    /// How deep that went where all of it is told at that record.
+    level: u32,
+}
+
 /// The last record inside each directory that is removed by a merged record.
-fn last_use_of_removed(window: &Window, end: usize) -> HashMap<NodeId, u32> {
+fn last_use_of_removed(window: &Window, end: usize) -> HashMap<NodeId, (u32, Inside)> {
     let range = window.next..end;
-    let untold = &window.recs[range.clone()];
-    let removed = untold.iter().filter_map(|rec| match rec.object {
-        Object::Dir(dir) if rec.mask & bits::DELETE != 0 && is_merged(rec) => Some((dir, rec)),
+    let untold = || (range.start as u32..).zip(&window.recs[range.clone()]);
+    let removed = untold().filter_map(|(index, rec)| match rec.object {
+        Object::Dir(dir) if rec.mask & bits::DELETE != 0 && is_merged(rec) => {
+            let last = Inside {
+                last: index,
+                level: 0,
+            };
+            Some((dir, (index, last)))
+        }
         _ => None,
     });
-    let removers: HashMap<NodeId, &Rec> = removed.collect();
-    let mut last = HashMap::new();
-    if removers.is_empty() {
-        return last;
+    let mut removed: HashMap<NodeId, (u32, Inside)> = removed.collect();
+    if removed.is_empty() {
+        return removed;
     }
-    for (index, rec) in (range.start as u32..).zip(untold) {
+    for (index, rec) in untold() {
         let itself = match rec.object {
             Object::Dir(dir) => Some(dir),
             _ => None,
         };
         for dir in rec.at.iter().chain(&rec.to).map(|at| at.dir).chain(itself) {
-            if removers.get(&dir).is_some_and(|remover| {
-                !is_last_close(remover, rec) && !is_over_before(window, remover, rec)
-            }) {
-                last.insert(dir, index);
+            if let Some((remover, inside)) = removed.get_mut(&dir) {
+                let remover = &window.recs[*remover as usize];
+                if !is_last_close(remover, rec) && !is_over_before(window, remover, rec) {
+                    inside.last = inside.last.max(index);
+                }
             }
         }
     }
-    last
+    removed
 }
 
 struct View<'a> {
     window: &'a Window,
     names: NamesThen<'a>,
     end: u32,
-    last_inside: HashMap<NodeId, u32>,
+    /// Directories that a merged record removes: which one, and until when they were used.
+    inside: HashMap<NodeId, (u32, Inside)>,
 }
 
+/// So many times it is looked whether a removal inside a directory goes behind what was its last use; once is enough
+/// where directories were made before what is in them.
+const LOOKS_AT_MOST: usize = 64;
+
 impl View<'_> {
+    /// Lets the removal of a directory wait for the removals in it, which may be told behind other records themselves.
+    fn follow_removals(&mut self) {
+        if self.inside.is_empty() {
+            return;
+        }
+        let (window, first) = (self.window, self.window.next as u32);
+        for _ in 0..LOOKS_AT_MOST {
+            let mut is_settled = true;
+            for index in (first..self.end).rev() {
+                let rec = &window.recs[index as usize];
+                let Some(at) = rec.at.filter(|_| rec.mask & bits::DELETE != 0) else {
+                    continue;
+                };
+                let Some((remover, inside)) = self.inside.get(&at.dir).copied() else {
+                    continue;
+                };
+                if is_over_before(window, &window.recs[remover as usize], rec) {
+                    continue;
+                }
+                let removal = Inside {
+                    last: self.spot_of_delete(index).rec,
+                    level: self.level_of(rec) + 1,
+                };
+                if removal > inside {
+                    self.inside.insert(at.dir, (remover, removal));
+                    is_settled = false;
+                }
+            }
+            if is_settled {
+                return;
+            }
+        }
+    }
+
+    fn level_of(&self, rec: &Rec) -> u32 {
+        match rec.object {
+            Object::Dir(dir) => self.inside.get(&dir).map_or(0, |(_, inside)| inside.level),
+            _ => 0,
+        }
+    }
+
     fn later_of_same<'a>(&'a self, rec: &Rec) -> impl Iterator<Item = (u32, &'a Rec)> {
         let told_now = |(index, _): &(u32, &Rec)| *index < self.end;
         self.window.later_of_same(rec).take_while(told_now)
@@ -319,11 +370,11 @@ impl View<'_> {
             return spot;
         };
         if let Object::Dir(dir) = rec.object {
-            spot.rec = spot
-                .rec
-                .max(self.last_inside.get(&dir).copied().unwrap_or(0));
+            let inside = self.inside.get(&dir).map_or(0, |(_, inside)| inside.last);
+            spot.rec = spot.rec.max(inside);
         }
         let mut has_another_name = None;
+        let mut named_by = index;
         for (index, later) in self.later_than_its_place(rec) {
             if is_last_close(rec, later) {
                 continue;
@@ -350,9 +401,20 @@ impl View<'_> {
                     rec: index,
                     behind: true,
                 };
+                named_by = if back { index } else { named_by };
             }
         }
-        spot
+        // Who still has it open goes on using it when the name is something else's.
+        match self
+            .names
+            .given_to_another(rec.object, place, named_by, spot.rec)
+        {
+            Some(giver) => Spot {
+                rec: giver - 1,
+                behind: true,
+            },
+            None => spot,
+        }
     }
 
     /// Whether a removal is put where another record says that it happened.

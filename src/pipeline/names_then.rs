@@ -51,6 +51,36 @@ impl<'a> NamesThen<'a> {
         names.iter().any(|(name, _)| *name != place)
     }
 
+    /// Whether a file is known by the name that a record has.
+    pub(super) fn is_called_so(&self, rec: &Rec) -> bool {
+        let (Object::File(number), Some(at)) = (rec.object, rec.at) else {
+            return false;
+        };
+        let known = (self.known)(number).unwrap_or_default();
+        known.contains(&self.spot(at))
+    }
+
+    /// The first record behind one and up to another that gives a name to something else than `object`.
+    pub(super) fn given_to_another(
+        &self,
+        object: Object,
+        name: At,
+        behind: u32,
+        until: u32,
+    ) -> Option<u32> {
+        let is_other = |index: &u32| !self.is_about(*index, object);
+        if until.saturating_sub(behind) <= NEAR as u32 {
+            let gives = |index: &u32| {
+                given(&self.window.recs[*index as usize])
+                    .is_some_and(|at| self.window.is_same(at, name))
+            };
+            return (behind + 1..=until).find(|index| gives(index) && is_other(index));
+        }
+        let givers = self.givers.get_or_init(|| self.all_givers());
+        let mut givers = givers.get(&self.spot(name))?.iter().copied();
+        givers.find(|index| (behind + 1..=until).contains(index) && is_other(index))
+    }
+
     /// The rename behind the record of an end which took the only name that no record of the file takes.
     ///
     /// The record is an older one, to which the end was added.
@@ -103,9 +133,7 @@ impl<'a> NamesThen<'a> {
     fn all_givers(&self) -> HashMap<Spot, SmallVec<[u32; 2]>> {
         let mut givers: HashMap<Spot, SmallVec<[u32; 2]>> = HashMap::new();
         for index in self.window.next..self.end {
-            let rec = &self.window.recs[index];
-            let made = rec.at.filter(|_| rec.mask & bits::CREATE != 0);
-            if let Some(at) = rec.to.or(made) {
+            if let Some(at) = given(&self.window.recs[index]) {
                 givers.entry(self.spot(at)).or_default().push(index as u32);
             }
         }
@@ -119,6 +147,12 @@ impl<'a> NamesThen<'a> {
     fn spot(&self, at: At) -> Spot {
         (at.dir, SmallVec::from_slice(self.window.name(at.name)))
     }
+}
+
+/// The name that a record gives to its object.
+fn given(rec: &Rec) -> Option<At> {
+    let made = rec.at.filter(|_| rec.mask & bits::CREATE != 0);
+    rec.to.or(made)
 }
 
 /// So many records of other processes are looked over.

@@ -252,6 +252,7 @@ impl Bench {
 
 mod adrift;
 mod names;
+mod order;
 mod places;
 mod rules;
 mod who;
