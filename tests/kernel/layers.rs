@@ -29,6 +29,16 @@ fn told(home: &Home, root: &Path) -> Vec<String> {
         .collect()
 }
 
+/// Mounts an overlay of the directories `lower`, `upper` and `work` of a disk.
+fn overlay(disk: &Path, more: &str, at: &Path) {
+    let disk = disk.display();
+    let options = format!("lowerdir={disk}/lower,upperdir={disk}/upper,workdir={disk}/work{more}");
+    sh(
+        &["mount", "-t", "overlay", "overlay", "-o", &options],
+        &[at],
+    );
+}
+
 /// Each directory has a mark of its own there; what happens slowly enough for that is complete.
 fn fuse() {
     let ground = Ground::new();
@@ -87,17 +97,7 @@ fn lower_layer() {
         fs::write(disk.join(file), "x").unwrap();
     }
     let merged = disk.join("merged");
-    let part = |name: &str| disk.join(name).display().to_string();
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={}",
-        part("lower"),
-        part("upper"),
-        part("work")
-    );
-    sh(
-        &["mount", "-t", "overlay", "overlay", "-o", &options],
-        &[&merged],
-    );
+    overlay(&disk, "", &merged);
     let home = Home::new(&ground);
     home.watch(
         "_global",
@@ -195,17 +195,7 @@ fn of_one_id() {
     for dir in ["lower", "upper", "work", "other"] {
         fs::create_dir(disk.join(dir)).unwrap();
     }
-    let part = |name: &str| disk.join(name).display().to_string();
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={},index=on,nfs_export=on,uuid=null",
-        part("lower"),
-        part("upper"),
-        part("work")
-    );
-    sh(
-        &["mount", "-t", "overlay", "overlay", "-o", &options],
-        &[&merged],
-    );
+    overlay(&disk, ",index=on,nfs_export=on,uuid=null", &merged);
     let home = Home::new(&ground);
     home.watch("_global", &root, &["-r", "-t", "CREATE,DELETE"]);
     let mut recorder = home.start();

@@ -72,6 +72,9 @@ impl Engine {
             }
             other => {
                 if let Some(other) = other {
+                    if other.group != marked.group {
+                        self.close_group(other.group);
+                    }
                     self.forget(&other);
                 }
                 changes
@@ -192,8 +195,10 @@ impl Engine {
     /// Forgets what was mounted from a device before. A mark goes with its filesystem; if that is still there, detached,
     /// its mark is the one that is wanted.
     fn forget_before(&mut self, dev: (u32, u32)) {
-        let is_it = |marked: &Marked| marked.dev == dev;
-        let before: Vec<_> = self.marked.extract_if(.., |marked| is_it(marked)).collect();
+        let before: Vec<_> = self
+            .marked
+            .extract_if(.., |marked| marked.dev == dev)
+            .collect();
         for marked in before {
             self.close_group(marked.group);
             self.forget(&marked);

@@ -73,6 +73,17 @@ fn unrecorded(scene: &Scene, recorder: &mut Recorder, path: &Path, work: impl Fn
     assert!(since <= &*begun, "{since} is after {begun}");
 }
 
+/// One moment was missed, and what comes after it is recorded.
+fn is_short_in_between(scene: &Scene, mut recorder: Recorder) {
+    scene.record(&mut recorder, "2");
+    recorder.stop();
+    let answer = scene.verify(&[]);
+    assert_eq!(
+        states(&answer, &scene.root),
+        ["complete", "short", "complete"]
+    );
+}
+
 fn mount(at: &Path) {
     sh(&["mount", "-t", "tmpfs", "fsmon-test"], &[at]);
 }
@@ -110,13 +121,7 @@ pub(super) fn passing() {
         File::create(point.join("unseen")).unwrap();
         unmount(&point);
     });
-    scene.record(&mut recorder, "2");
-    recorder.stop();
-    let answer = scene.verify(&[]);
-    assert_eq!(
-        states(&answer, &scene.root),
-        ["complete", "short", "complete"]
-    );
+    is_short_in_between(&scene, recorder);
 }
 
 /// The kernel gives the number of a mount that is gone to the next one.
@@ -129,11 +134,5 @@ pub(super) fn replaced() {
         sh(&["mount", "-o", "loop"], &[&image, &point]);
         File::create(point.join("unseen")).unwrap();
     });
-    scene.record(&mut recorder, "2");
-    recorder.stop();
-    let answer = scene.verify(&[]);
-    assert_eq!(
-        states(&answer, &scene.root),
-        ["complete", "short", "complete"]
-    );
+    is_short_in_between(&scene, recorder);
 }
